@@ -1,0 +1,19 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Patient data that is not part of the project: $RADPLAN_DATA, else ../shared/data."""
+    path = Path(os.environ.get("RADPLAN_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"no test data at {path}; set RADPLAN_DATA to a folder that has it")
+    return path

@@ -80,6 +80,26 @@ class ImportedPlan:
 
 
 @dataclass(frozen=True)
+class DicomReference:
+    """UIDs of the DICOM images that a case was read from.
+
+    What is exported points to them, so that it lands on the right images; they never go to a
+    language model.
+
+    Parameters
+    ----------
+    study_uid, series_uid : str
+        Study and CT series.
+    image_uids : tuple of str
+        One SOP instance UID per CT slice, in the order of the grid (from inferior to superior).
+    """
+
+    study_uid: str
+    series_uid: str
+    image_uids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Case:
     """One patient anatomy: CT, structures, frame of reference.
 
@@ -101,6 +121,10 @@ class Case:
         An existing plan that came with the anatomy.
     source : str
         Where it was read from.
+    dicom : DicomReference, optional
+        The DICOM images it was read from.
+    warnings : tuple of str
+        What a reader left out or assumed, in plain sentences for the person.
     """
 
     name: str
@@ -111,6 +135,8 @@ class Case:
     frame_of_reference_uid: str = ""
     imported_plan: ImportedPlan | None = None
     source: str = ""
+    dicom: DicomReference | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.ct_hu.shape != self.grid.shape:

@@ -1,0 +1,26 @@
+"""Pictures of dose, DVH and planning history; the only room that uses matplotlib.
+
+Every function returns a `matplotlib.figure.Figure` of its own (no pyplot, no shared state) and
+draws the same picture for the same input. Text on a picture comes from structure names, goals and
+numbers only, never from DICOM attributes.
+"""
+
+from __future__ import annotations
+
+from .dvh import DvhCurve, GoalMarker, dvh_figure
+from .history import GoalHistory, StepLabel, trajectory_figure
+from .slices import ISODOSE_PERCENT, default_point_mm, dose_slices
+from .style import save_png
+
+__all__ = [
+    "ISODOSE_PERCENT",
+    "DvhCurve",
+    "GoalHistory",
+    "GoalMarker",
+    "StepLabel",
+    "default_point_mm",
+    "dose_slices",
+    "dvh_figure",
+    "save_png",
+    "trajectory_figure",
+]

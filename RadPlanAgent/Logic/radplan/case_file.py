@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from .beams import Beam
-from .case import Case, DoseImage, ImportedPlan, Structure, StructureType
+from .case import Case, DicomReference, DoseImage, ImportedPlan, Structure, StructureType
 from .errors import InputError
 from .files import written_by_rename
 from .geometry import Grid, Occupancy
@@ -83,6 +83,8 @@ def save_case(path: str | PathLike, case: Case) -> None:
         "source": case.source,
         "structures": structures,
         "imported_plan": plan,
+        "dicom": None if case.dicom is None else asdict(case.dicom),
+        "warnings": case.warnings,
     }
     with written_by_rename(path) as file:
         np.savez_compressed(file, meta=np.array(json.dumps(meta)), **arrays)
@@ -148,6 +150,9 @@ def _case(meta: dict, arrays: dict[str, np.ndarray]) -> Case:
             prescription_gy=plan["prescription_gy"],
             dose=dose,
         )
+    dicom = meta.get("dicom")
+    if dicom is not None:
+        dicom = DicomReference(**{**dicom, "image_uids": tuple(dicom["image_uids"])})
     return Case(
         name=meta["name"],
         grid=grid,
@@ -157,4 +162,6 @@ def _case(meta: dict, arrays: dict[str, np.ndarray]) -> Case:
         frame_of_reference_uid=meta["frame_of_reference_uid"],
         imported_plan=imported,
         source=meta["source"],
+        dicom=dicom,
+        warnings=tuple(meta.get("warnings", ())),
     )

@@ -1,0 +1,175 @@
+"""The terms of the optimizer's cost: what each one measures, and its gradient.
+
+Every function takes the doses of a structure's voxels and the share of the structure's volume that
+each voxel holds (shares sum to one), so that a weight means the same for a small and a large organ.
+All are in Gy² but `mean_dose`, which is in Gy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ..errors import InputError
+
+#: Value and gradient with respect to the voxel doses.
+ValueAndGradient = tuple[float, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One term of the optimizer's cost.
+
+    Parameters
+    ----------
+    structure : str
+        Structure or helper whose voxels count.
+    function : str
+        A key of `OBJECTIVE_FUNCTIONS`.
+    weight : float
+        Multiplies the function's value; positive.
+    dose_gy : float, optional
+        Dose level, Gy for the whole course.
+    volume_percent : float, optional
+        Volume of a DVH point, 0 … 100.
+    exponent : float, optional
+        The a of a gEUD, a ≥ 1.
+    id : str
+        Name by which actions refer to it; made from structure and function when empty.
+    """
+
+    structure: str
+    function: str
+    weight: float
+    dose_gy: float | None = None
+    volume_percent: float | None = None
+    exponent: float | None = None
+    id: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            object.__setattr__(self, "id", f"{self.structure}/{self.function}")
+        where = f"objective {self.id}"
+        spec = OBJECTIVE_FUNCTIONS.get(self.function)
+        if spec is None:
+            raise InputError(
+                f"{where}: unknown function {self.function!r}; there are "
+                f"{', '.join(OBJECTIVE_FUNCTIONS)}"
+            )
+        if not (np.isfinite(self.weight) and self.weight > 0):
+            raise InputError(f"{where}: weight must be a positive number, got {self.weight}")
+        for name in ("dose_gy", "volume_percent", "exponent"):
+            value, wanted = getattr(self, name), name in spec.parameters
+            if wanted and (value is None or not np.isfinite(value)):
+                raise InputError(f"{where}: {self.function} needs a number for {name}")
+            if not wanted and value is not None:
+                raise InputError(f"{where}: {self.function} takes no {name}")
+        if self.dose_gy is not None and self.dose_gy < 0:
+            raise InputError(f"{where}: dose_gy must not be negative, got {self.dose_gy}")
+        if self.volume_percent is not None and not 0 <= self.volume_percent <= 100:
+            raise InputError(f"{where}: volume_percent must lie in 0 … 100")
+        if self.exponent is not None and self.exponent < 1:
+            raise InputError(f"{where}: exponent must be at least 1, got {self.exponent}")
+
+    def to_dict(self) -> dict:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    def describe(self) -> str:
+        """The objective in a few words, e.g. ``Rectum: max DVH 50 Gy to 17 %, weight 30``."""
+        words = self.function.replace("_", " ").replace("dvh", "DVH").replace("geud", "gEUD")
+        level = f" {self.dose_gy:g} Gy" if self.dose_gy is not None else ""
+        volume = f" to {self.volume_percent:g} %" if self.volume_percent is not None else ""
+        exponent = f", a = {self.exponent:g}" if self.exponent is not None else ""
+        return f"{self.structure}: {words}{level}{volume}{exponent}, weight {self.weight:g}"
+
+
+def squared_deviation(dose: np.ndarray, share: np.ndarray, o: Objective) -> ValueAndGradient:
+    """Σ share·(d − level)²."""
+    difference = dose - o.dose_gy
+    weighted = share * difference
+    return float(weighted @ difference), 2 * weighted
+
+
+def squared_overdosing(dose: np.ndarray, share: np.ndarray, o: Objective) -> ValueAndGradient:
+    """Σ share·max(d − level, 0)²."""
+    excess = np.maximum(dose - o.dose_gy, 0)
+    weighted = share * excess
+    return float(weighted @ excess), 2 * weighted
+
+
+def squared_underdosing(dose: np.ndarray, share: np.ndarray, o: Objective) -> ValueAndGradient:
+    """Σ share·max(level − d, 0)²."""
+    lack = np.minimum(dose - o.dose_gy, 0)
+    weighted = share * lack
+    return float(weighted @ lack), 2 * weighted
+
+
+def mean_dose(dose: np.ndarray, share: np.ndarray, o: Objective) -> ValueAndGradient:
+    """Mean dose, Σ share·d."""
+    return float(share @ dose), share
+
+
+def geud(dose: np.ndarray, share: np.ndarray, o: Objective) -> ValueAndGradient:
+    """max(gEUD − level, 0)² with gEUD = (Σ share·d^a)^(1/a) (Niemierko 1999)."""
+    positive = np.maximum(dose, 0)
+    highest = float(positive.max(initial=0.0))
+    if highest <= 0:
+        return 0.0, np.zeros_like(dose)
+    relative = positive / highest  # keeps the power from overflowing
+    powered = share @ relative**o.exponent
+    value = highest * powered ** (1 / o.exponent)
+    excess = max(value - o.dose_gy, 0.0)
+    slope = powered ** (1 / o.exponent - 1) * share * relative ** (o.exponent - 1)
+    return excess**2, 2 * excess * slope
+
+
+def dose_at_volume(dose: np.ndarray, share: np.ndarray, volume_percent: float) -> float:
+    """The lowest dose in the hottest `volume_percent` of the structure."""
+    order = np.argsort(dose)[::-1]
+    filled = np.cumsum(share[order])
+    position = np.searchsorted(filled, volume_percent / 100 - 1e-12)
+    return float(dose[order[min(position, len(order) - 1)]])
+
+
+def max_dvh(dose: np.ndarray, share: np.ndarray, o: Objective) -> ValueAndGradient:
+    """Σ share·(d − level)² over voxels above the level but not in the hottest volume.
+
+    The usual surrogate of V(level) ≤ volume (Wu & Mohan 2000, Med Phys 27:701).
+    """
+    highest = dose_at_volume(dose, share, o.volume_percent)
+    excess = np.where((dose > o.dose_gy) & (dose <= highest), dose - o.dose_gy, 0)
+    weighted = share * excess
+    return float(weighted @ excess), 2 * weighted
+
+
+def min_dvh(dose: np.ndarray, share: np.ndarray, o: Objective) -> ValueAndGradient:
+    """Σ share·(d − level)² over voxels below the level but within the hottest volume.
+
+    The usual surrogate of V(level) ≥ volume (Wu & Mohan 2000, Med Phys 27:701).
+    """
+    lowest = dose_at_volume(dose, share, o.volume_percent)
+    lack = np.where((dose < o.dose_gy) & (dose >= lowest), dose - o.dose_gy, 0)
+    weighted = share * lack
+    return float(weighted @ lack), 2 * weighted
+
+
+@dataclass(frozen=True)
+class ObjectiveFunction:
+    """An objective's value-and-gradient function and the parameters it takes."""
+
+    value_and_gradient: Callable[[np.ndarray, np.ndarray, Objective], ValueAndGradient]
+    parameters: tuple[str, ...]
+
+
+OBJECTIVE_FUNCTIONS: dict[str, ObjectiveFunction] = {
+    "squared_deviation": ObjectiveFunction(squared_deviation, ("dose_gy",)),
+    "squared_overdosing": ObjectiveFunction(squared_overdosing, ("dose_gy",)),
+    "squared_underdosing": ObjectiveFunction(squared_underdosing, ("dose_gy",)),
+    "mean_dose": ObjectiveFunction(mean_dose, ()),
+    "geud": ObjectiveFunction(geud, ("dose_gy", "exponent")),
+    "max_dvh": ObjectiveFunction(max_dvh, ("dose_gy", "volume_percent")),
+    "min_dvh": ObjectiveFunction(min_dvh, ("dose_gy", "volume_percent")),
+}

@@ -1,0 +1,146 @@
+"""Influence matrix, structures and objectives, made ready for fast evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+from ..geometry import Occupancy
+from ..influence.matrix import InfluenceMatrix
+from .objectives import OBJECTIVE_FUNCTIONS, Objective
+
+
+@dataclass(frozen=True)
+class StructureVoxels:
+    """The dose-grid voxels of one structure.
+
+    Parameters
+    ----------
+    rows : ndarray of int64
+        Flat C-order indices into the dose grid, increasing.
+    share : ndarray of float64
+        Share of the structure's volume in each voxel; sums to one.
+    """
+
+    rows: np.ndarray
+    share: np.ndarray
+
+    @classmethod
+    def of(cls, occupancy: Occupancy, voxel_limit: int) -> StructureVoxels:
+        """Voxels of a region on the dose grid, at most about `voxel_limit` of them.
+
+        A region with more voxels is thinned: of every k consecutive ones in C order, one is taken
+        at random (fixed seed), so that the sample is even in space and prefers no direction.
+        """
+        flat = occupancy.array().ravel()
+        rows = np.flatnonzero(flat)
+        if rows.size > voxel_limit:
+            block = int(np.ceil(rows.size / voxel_limit))
+            first = np.arange(0, rows.size, block)
+            size = np.minimum(block, rows.size - first)
+            rows = rows[first + np.random.default_rng(0).integers(size)]
+        share = flat[rows].astype(np.float64)
+        return cls(rows, share / share.sum())
+
+
+class StructureIndex:
+    """Voxels of every structure and helper, found once and kept.
+
+    Parameters
+    ----------
+    occupancies : mapping of name to Occupancy
+        Regions on the dose grid.
+    voxel_limit : int
+        See `StructureVoxels.of`.
+    """
+
+    def __init__(self, occupancies: Mapping[str, Occupancy], voxel_limit: int = 12_000) -> None:
+        self._occupancies = dict(occupancies)
+        self._voxels: dict[str, StructureVoxels] = {}
+        self.voxel_limit = voxel_limit
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names that objectives may use."""
+        return tuple(self._occupancies)
+
+    def voxels(self, name: str) -> StructureVoxels:
+        """Voxels of one structure; `InputError` if it is unknown or fills no dose voxel."""
+        if name not in self._voxels:
+            occupancy = self._occupancies.get(name)
+            if occupancy is None:
+                raise InputError(
+                    f"objective for unknown structure {name!r}; there are {', '.join(self.names)}"
+                )
+            if occupancy.is_empty:
+                raise InputError(f"structure {name!r} fills no voxel of the dose grid")
+            self._voxels[name] = StructureVoxels.of(occupancy, self.voxel_limit)
+        return self._voxels[name]
+
+
+class FluenceProblem:
+    """Cost and gradient of a fluence under a list of objectives.
+
+    Only the matrix rows that an objective looks at are kept (one copy, shared by all objectives).
+
+    Parameters
+    ----------
+    influence : InfluenceMatrix
+    structures : StructureIndex
+    objectives : sequence of Objective
+    """
+
+    def __init__(
+        self,
+        influence: InfluenceMatrix,
+        structures: StructureIndex,
+        objectives: Sequence[Objective],
+    ) -> None:
+        self._influence, self._structures = influence, structures
+        self._covered = np.zeros(0, np.int64)
+        self.objectives: tuple[Objective, ...] = ()
+        self.evaluations = 0
+        self.set_objectives(objectives)
+
+    @property
+    def n_beamlets(self) -> int:
+        """Number of variables."""
+        return self._influence.n_beamlets
+
+    def set_objectives(self, objectives: Sequence[Objective]) -> None:
+        """Change the objectives; the rows are cut out anew only when new voxels are needed."""
+        if not objectives:
+            raise InputError("nothing to optimize: the plan has no objectives")
+        voxels = [self._structures.voxels(o.structure) for o in objectives]
+        needed = np.unique(np.concatenate([v.rows for v in voxels]))
+        if np.setdiff1d(needed, self._covered, assume_unique=True).size:
+            self._covered = np.union1d(self._covered, needed)
+            self._matrix = self._influence.matrix[self._covered]
+            self._transposed = self._matrix.T
+        self.objectives = tuple(objectives)
+        self._terms = [
+            (o, OBJECTIVE_FUNCTIONS[o.function], np.searchsorted(self._covered, v.rows), v.share)
+            for o, v in zip(objectives, voxels, strict=True)
+        ]
+
+    def value_and_gradient(self, fluence: np.ndarray) -> tuple[float, np.ndarray]:
+        """Total cost and its gradient with respect to the fluence, float64."""
+        # The matrix is float32: a float64 operand would make scipy copy the whole matrix.
+        dose = (self._matrix @ fluence.astype(np.float32)).astype(np.float64)
+        total, dose_gradient = 0.0, np.zeros_like(dose)
+        for objective, function, position, share in self._terms:
+            value, gradient = function.value_and_gradient(dose[position], share, objective)
+            total += objective.weight * value
+            dose_gradient[position] += objective.weight * gradient
+        self.evaluations += 1
+        gradient = self._transposed @ dose_gradient.astype(np.float32)
+        return total, gradient.astype(np.float64)
+
+    def mean_dose_per_unit_fluence(self, structure: str) -> float:
+        """Mean dose of a structure when every beamlet has weight one, Gy."""
+        voxels = self._structures.voxels(structure)
+        rows = self._influence.matrix[voxels.rows]
+        return float(voxels.share @ (rows @ np.ones(self.n_beamlets, np.float32)))

@@ -1,0 +1,162 @@
+"""The optimizer against analytic solutions and an independent convex solver."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from radplan.beams import Beam
+from radplan.errors import InputError
+from radplan.geometry import Grid, Occupancy
+from radplan.influence.matrix import Beamlets, InfluenceMatrix
+from radplan.optimize import (
+    FluenceProblem,
+    Objective,
+    SolverSettings,
+    StructureIndex,
+    optimize_fluence,
+)
+from scipy import sparse
+from scipy.optimize import nnls
+
+TIGHT = SolverSettings(max_iterations=2000, relative_improvement=1e-12)
+
+
+def influence_of(dense: np.ndarray, shape: tuple[int, int, int]) -> InfluenceMatrix:
+    n = dense.shape[1]
+    return InfluenceMatrix(
+        sparse.csr_array(dense.astype(np.float32)),
+        Grid(shape, (3.0, 3.0, 3.0), (0.0, 0.0, 0.0)),
+        (Beam(0.0, (0.0, 0.0, 0.0)),),
+        Beamlets(np.zeros(n, np.int32), np.zeros(n, np.float32), np.zeros(n, np.float32)),
+        "test",
+        "0",
+    )
+
+
+@pytest.fixture
+def small():
+    """A random sparse 240-voxel problem with a target and an organ."""
+    rng = np.random.default_rng(3)
+    shape = (6, 5, 8)
+    dense = rng.uniform(0, 1, (240, 30)) * (rng.uniform(size=(240, 30)) < 0.4)
+    target, organ = np.zeros(240), np.zeros(240)
+    target[:60] = rng.uniform(0.2, 1, 60)
+    organ[50:140] = rng.uniform(0.2, 1, 90)
+    influence = influence_of(dense, shape)
+    regions = {
+        "PTV": Occupancy.from_array(influence.grid, target.reshape(shape)),
+        "Organ": Occupancy.from_array(influence.grid, organ.reshape(shape)),
+    }
+    return influence, StructureIndex(regions)
+
+
+def test_least_squares_agrees_with_nnls(small):
+    influence, index = small
+    problem = FluenceProblem(influence, index, [Objective("PTV", "squared_deviation", 4.0, 50.0)])
+    result = optimize_fluence(problem, np.ones(30), TIGHT)
+    voxels = index.voxels("PTV")
+    root = np.sqrt(4.0 * voxels.share)
+    matrix = influence.matrix[voxels.rows].toarray().astype(float) * root[:, None]
+    _, norm = nnls(matrix, 50.0 * root)
+    assert result.objective_value == pytest.approx(norm**2, rel=1e-4)
+    assert (result.fluence >= 0).all()
+    assert (result.fluence == 0).any(), "the bound should be active somewhere"
+    assert result.projected_gradient < 1e-3
+
+
+def test_convex_plan_agrees_with_clarabel(small):
+    cvxpy = pytest.importorskip("cvxpy", reason="the oracle cvxpy is not installed")
+    influence, index = small
+    objectives = [
+        Objective("PTV", "squared_underdosing", 100.0, 50.0),
+        Objective("PTV", "squared_overdosing", 50.0, 52.0),
+        Objective("Organ", "squared_overdosing", 10.0, 20.0),
+        Objective("Organ", "mean_dose", 2.0),
+    ]
+    result = optimize_fluence(FluenceProblem(influence, index, objectives), np.ones(30), TIGHT)
+    x = cvxpy.Variable(30, nonneg=True)
+    cost = 0
+    for o in objectives:
+        voxels = index.voxels(o.structure)
+        dose = influence.matrix[voxels.rows].toarray().astype(float) @ x
+        root = np.sqrt(voxels.share)
+        if o.function == "squared_underdosing":
+            cost += o.weight * cvxpy.sum_squares(cvxpy.multiply(root, cvxpy.pos(o.dose_gy - dose)))
+        elif o.function == "squared_overdosing":
+            cost += o.weight * cvxpy.sum_squares(cvxpy.multiply(root, cvxpy.pos(dose - o.dose_gy)))
+        else:
+            cost += o.weight * (voxels.share @ dose)
+    oracle = cvxpy.Problem(cvxpy.Minimize(cost))
+    oracle.solve(solver=cvxpy.CLARABEL)
+    assert result.objective_value == pytest.approx(oracle.value, rel=1e-4)
+
+
+def test_fluence_gradient_is_the_derivative(small):
+    influence, index = small
+    problem = FluenceProblem(
+        influence,
+        index,
+        [
+            Objective("PTV", "squared_underdosing", 100.0, 50.0),
+            Objective("Organ", "geud", 3.0, 5.0, exponent=8.0),
+        ],
+    )
+    x = np.random.default_rng(1).uniform(0, 8, 30)
+    _, gradient = problem.value_and_gradient(x)
+    for i in (0, 7, 29):
+        step = np.zeros(30)
+        step[i] = 1e-2
+        numeric = (
+            problem.value_and_gradient(x + step)[0] - problem.value_and_gradient(x - step)[0]
+        ) / 2e-2
+        assert gradient[i] == pytest.approx(numeric, rel=2e-3)
+
+
+def test_new_objectives_reach_new_voxels(small):
+    influence, index = small
+    problem = FluenceProblem(influence, index, [Objective("PTV", "squared_deviation", 1.0, 50.0)])
+    problem.set_objectives([Objective("Organ", "mean_dose", 1.0)])
+    value, _ = problem.value_and_gradient(np.ones(30))
+    assert value == pytest.approx(problem.mean_dose_per_unit_fluence("Organ"), rel=1e-5)
+
+
+def test_cancel_returns_the_last_iterate(small):
+    influence, index = small
+    problem = FluenceProblem(influence, index, [Objective("PTV", "squared_deviation", 1.0, 50.0)])
+    calls = []
+
+    def cancel_requested() -> bool:
+        calls.append(1)
+        return len(calls) > 4
+
+    start_value, _ = problem.value_and_gradient(np.ones(30))
+    result = optimize_fluence(problem, np.ones(30), TIGHT, cancel_requested=cancel_requested)
+    assert result.status == "cancelled"
+    assert result.objective_value < start_value
+
+
+def test_thinning_keeps_the_structure_representative():
+    grid = Grid((40, 50, 60), (2.0, 2.0, 2.0), (0.0, 0.0, 0.0))
+    body = Occupancy.from_array(grid, np.ones(grid.shape, np.float32))
+    z, y, x = np.meshgrid(*grid.axes_mm, indexing="ij")
+    dose = (20 + 0.1 * x - 0.05 * y + 0.08 * z).ravel()
+    for limit, tolerance_gy in ((2_000, 0.5), (6_000, 0.3), (20_000, 0.15)):
+        voxels = StructureIndex({"Body": body}, voxel_limit=limit).voxels("Body")
+        assert voxels.rows.size <= limit + 1
+        sampled = dose[voxels.rows]
+        assert voxels.share @ sampled == pytest.approx(dose.mean(), abs=tolerance_gy)
+        for percent in (5, 50, 95):
+            assert np.percentile(sampled, percent) == pytest.approx(
+                np.percentile(dose, percent), abs=tolerance_gy
+            )
+
+
+def test_unknown_and_unreachable_structures_are_named(small):
+    influence, index = small
+    with pytest.raises(InputError, match="Rectum"):
+        FluenceProblem(influence, index, [Objective("Rectum", "mean_dose", 1.0)])
+    with pytest.raises(InputError, match="no objectives"):
+        FluenceProblem(influence, index, [])
+    empty = Occupancy.from_array(influence.grid, np.zeros(influence.grid.shape))
+    with pytest.raises(InputError, match="Nothing"):
+        StructureIndex({"Nothing": empty}).voxels("Nothing")

@@ -127,15 +127,21 @@ def body_from_ct(ct_hu: np.ndarray, dosed: np.ndarray, structures: np.ndarray) -
     -------
     ndarray of bool, (z, y, x)
     """
-    solid = (ct_hu > TISSUE_HU) | dosed | structures
+    tissue = (ct_hu > TISSUE_HU) | structures
     # Opening cuts the thin bridges and sheets of couch and head rest away from the patient.
-    labels, _ = ndimage.label(ndimage.binary_opening(solid))
-    inside = np.bincount(labels[structures], minlength=2)
-    inside[0] = 0
-    patient = labels == inside.argmax()
-    # Opening also took edges, nose and ears: give back what lies within two voxels.
-    patient = ndimage.binary_dilation(patient, iterations=2, mask=solid) | structures
-    return np.stack([ndimage.binary_fill_holes(plane) for plane in patient])
+    labels, _ = ndimage.label(ndimage.binary_opening(tissue))
+    # The patient is what holds structures: mostly one piece, several where the scan is cut.
+    of_patient = np.unique(labels[structures])
+    patient = np.isin(labels, of_patient[of_patient > 0])
+    # Opening also took edges, nose and ears: give back what lies within four voxels.
+    patient = ndimage.binary_dilation(patient, iterations=4, mask=tissue | dosed) | structures
+    return np.stack([_filled(plane) for plane in patient])
+
+
+def _filled(plane: np.ndarray) -> np.ndarray:
+    """Fill cavities of one slice, also those that a gap of up to four voxels opens outwards."""
+    closed = ndimage.binary_closing(plane, iterations=2) | plane
+    return ndimage.binary_fill_holes(closed)
 
 
 def _read_spacing(path: Path) -> tuple[float, float, float]:

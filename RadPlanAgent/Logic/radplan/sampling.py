@@ -4,15 +4,17 @@ Rules, the same for every structure and dose:
 
 * Between the centres of dose voxels the dose is trilinear; in the outer half of the outermost
   voxels it is constant.
-* Each occupied voxel of the structure is divided into k³ cells, one sample in each, so that every
-  structure has at least `MIN_SAMPLES` samples unless k would exceed `MAX_DIVISIONS`; structures
-  with so many voxels that k = 1 are sampled at voxel centres. A sample stands for the volume it
-  occupies, so volume is conserved exactly.
+* Each occupied voxel of the structure is divided into k³ cells, one sample in each. k is the
+  smallest number that gives `MIN_SAMPLES` samples, at most `MAX_DIVISIONS`, and at least 2 unless
+  there are more than `MAX_DIVIDED_VOXELS` voxels. A sample stands for the volume it occupies, so
+  volume is conserved exactly.
 * In a partly filled voxel the cells with the highest (interpolated) occupancy are filled first: the
   structure lies on the side of its neighbours, not spread over the voxel.
 * Samples sit at low-discrepancy points of their cells, not at the centres: a dose that varies along
   one axis only would else be met at few distinct values, and the DVH would be a staircase.
-* A structure much finer than the dose grid and large is first averaged onto the dose grid.
+  Only the undivided voxels of large structures on the dose grid, such as the body, are sampled at
+  their centres, so that the hottest voxel of a plan is in its DVH.
+* A large structure on a grid much finer than the dose grid is first averaged onto the dose grid.
 * Where the structure leaves the dose grid the dose counts as zero and the fraction is told
   (`StructureDose.uncovered_fraction`): ignoring that part would flatter nobody but hide it.
 """
@@ -30,8 +32,10 @@ from .metrics import StructureDose
 MIN_SAMPLES = 40_000
 #: … unless its voxels would be divided more finely than this along each axis.
 MAX_DIVISIONS = 8
-#: Structures with more voxels than this, finer than the dose grid, are averaged onto it first.
-MAX_FINE_VOXELS = 250_000
+#: Voxels of structures with more of them than this are not divided …
+MAX_DIVIDED_VOXELS = 40_000
+#: … and those with more than this, finer than the dose grid's, are averaged onto it.
+MAX_FINE_VOXELS = 300_000
 #: Cells filled less than this do not count.
 MIN_FILL = 1e-6
 #: Multiples of these, modulo 1, fill the unit cube evenly (powers of the root of x⁴ = x + 1).
@@ -64,7 +68,7 @@ class StructureSampler:
             padded = _around(occupancy, dose_grid)
             occupancy = occupancy.onto(padded)
         self._dose_grid = dose_grid
-        points, volumes = _samples(occupancy)
+        points, volumes = _samples(occupancy, dose_grid)
         index = (points - dose_grid.origin_mm[::-1]) / dose_grid.spacing_mm[::-1]
         covered = np.all((index >= -0.5) & (index <= np.array(dose_grid.shape) - 0.5), axis=1)
         if not covered.any():
@@ -119,32 +123,31 @@ def _around(occupancy: Occupancy, grid: Grid) -> Grid:
     return grid.cropped(tuple(start), tuple(stop))
 
 
-def _samples(occupancy: Occupancy) -> tuple[np.ndarray, np.ndarray]:
+def _samples(occupancy: Occupancy, dose_grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Sample points, LPS mm (n, 3) in order (z, y, x), and the volume of each, cc."""
-    values = occupancy.values
-    voxels = np.argwhere(values > MIN_FILL)
-    fill = values[tuple(voxels.T)].astype(np.float64)
-    divisions = int(np.clip(np.ceil((MIN_SAMPLES / len(fill)) ** (1 / 3)), 1, MAX_DIVISIONS))
-    cells = divisions**3
-    if divisions == 1:
-        index, weight = voxels.astype(np.float64), fill
+    voxels = np.argwhere(occupancy.values > MIN_FILL)
+    fill = occupancy.values[tuple(voxels.T)].astype(np.float64)
+    if len(fill) > MAX_DIVIDED_VOXELS:
+        divisions = 1
     else:
-        corners = np.stack(
-            np.meshgrid(*[np.arange(divisions)] * 3, indexing="ij"), axis=-1
-        ).reshape(-1, 3)
-        jitter = np.mod(0.5 + np.arange(len(voxels) * cells)[:, None] * _R3, 1.0)
-        offsets = (corners + jitter.reshape(len(voxels), cells, 3)) / divisions - 0.5
-        index = voxels[:, None, :] + offsets
-        weight = np.broadcast_to(fill[:, None], index.shape[:2]) / cells
-        partial = fill < 1 - MIN_FILL
-        weight = weight.copy()
-        weight[partial] = _fill_cells(values, index[partial], fill[partial])
-        index, weight = index.reshape(-1, 3), weight.reshape(-1)
-        kept = weight > MIN_FILL / cells
-        index, weight = index[kept], weight[kept]
+        divisions = int(np.clip(np.ceil((MIN_SAMPLES / len(fill)) ** (1 / 3)), 2, MAX_DIVISIONS))
+    cells = divisions**3
+    finer = occupancy.grid.voxel_volume_cc < 0.99 * dose_grid.voxel_volume_cc
+    if divisions > 1 or finer:
+        within = np.mod(0.5 + np.arange(len(fill) * cells)[:, None] * _R3, 1.0)
+    else:
+        within = np.full((len(fill), 3), 0.5)
+    corners = np.array(list(np.ndindex(divisions, divisions, divisions)))
+    offsets = (corners + within.reshape(len(fill), cells, 3)) / divisions - 0.5
+    index = voxels[:, None, :] + offsets
+    weight = np.repeat(fill[:, None] / cells, cells, axis=1)
+    partial = fill < 1 - MIN_FILL
+    weight[partial] = _fill_cells(occupancy.values, index[partial], fill[partial])
+    kept = weight > MIN_FILL / cells
+    index, weight = index[kept], weight[kept]
     box = occupancy.box_grid
     points = index * box.spacing_mm[::-1] + box.origin_mm[::-1]
-    # What was dropped as too thin is given back, so that the volume is exactly the structure's.
+    # What was too thin to count is given back, so that the volume is exactly the structure's.
     return points, weight * (occupancy.volume_cc / weight.sum())
 
 

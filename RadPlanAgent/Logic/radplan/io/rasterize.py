@@ -4,12 +4,13 @@ Rules, the same for every source:
 
 * Even-odd rule within a plane: a contour inside another is a hole, keyholes work, contours side by
   side are separate pieces.
-* Between two contour planes the outline moves linearly: the in-plane signed distances of both
-  outlines are interpolated (shape-based interpolation, Raya and Udupa 1990).
-* A piece that has no counterpart in the next plane ends in a dome: half a plane spacing high, with
-  the cross-section area falling as in an ellipsoid. A contour says where the organ was seen;
-  where it ends lies between that plane and the next one, so full half-slice slabs are too large
-  and no cap at all is too small.
+* Between two contour planes the outline moves from one to the other: the in-plane signed distances
+  of both outlines are interpolated (shape-based interpolation, Raya and Udupa 1990), and the level
+  is chosen so that the area changes linearly. Pure shape interpolation thins what runs obliquely
+  through the planes, such as optic nerves.
+* A piece that has no counterpart in the next plane ends half a plane spacing further on, where its
+  outline has shrunk to half its area: what 3D Slicer's smooth end caps do. (A full half-slice
+  slab, as some systems have it, is the larger extreme; an end in the plane itself the smaller.)
 
 Contours lie in axial planes, points are LPS mm. The result lives on a grid of its own, aligned
 with a reference grid and fine enough for the size of the region.
@@ -27,7 +28,7 @@ from ..errors import InputError
 from ..geometry import Grid, Occupancy
 
 #: A region's bounding box gets at least this many voxels, by refining the reference grid …
-BOX_VOXELS = 60_000
+BOX_VOXELS = 30_000
 #: … but by no more than this factor along each axis.
 MAX_REFINEMENT = 8
 #: Scan lines per pixel along y; along x the coverage is exact.
@@ -318,47 +319,60 @@ class _ContourStack:
         return np.clip(sum(sections), 0.0, 1.0) if sections else None
 
     def _make_parts(self, gap: int) -> list[Callable[[float], np.ndarray]]:
-        """What fills the gap above plane gap-1 and below plane gap: joined pieces and domes."""
+        """What fills the gap above plane gap-1 and below plane gap: joined pieces and ends."""
         below = self._coverages[gap - 1] if gap > 0 else None
         above = self._coverages[gap] if gap < len(self._coverages) else None
         parts: list[Callable[[float], np.ndarray]] = []
         if below is not None and above is not None and self._joined[gap - 1]:
-            linked_below, below = _split_by_overlap(below, above)
-            linked_above, above = _split_by_overlap(above, self._coverages[gap - 1])
+            linked_below, linked_above = self._link(below, above)
+            below, above = below - linked_below, above - linked_above
             if linked_below.any():
                 parts.append(self._bridge(linked_below, linked_above, gap))
         if below is not None and below.any():
-            parts.append(self._dome(below, self._levels_mm[gap - 1]))
+            parts.append(self._end(below, self._levels_mm[gap - 1]))
         if above is not None and above.any():
-            parts.append(self._dome(above, self._levels_mm[gap]))
+            parts.append(self._end(above, self._levels_mm[gap]))
         return parts
+
+    def _link(self, below: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pieces of two planes that continue each other.
+
+        Those that overlap do; of the others, those that come within one plane spacing of each
+        other: a thin structure at a flat angle to the planes.
+        """
+        linked_below, linked_above = _touching(below, above), _touching(above, below)
+        lone_below, lone_above = below - linked_below, above - linked_above
+        if lone_below.any() and lone_above.any():
+            reach = 2 * self._half_mm
+            near_below = _touching(lone_below, self._distance(lone_above) <= reach)
+            near_above = _touching(lone_above, self._distance(lone_below) <= reach)
+            if near_below.any() and near_above.any():
+                linked_below, linked_above = linked_below + near_below, linked_above + near_above
+        return linked_below, linked_above
 
     def _bridge(
         self, below: np.ndarray, above: np.ndarray, gap: int
     ) -> Callable[[float], np.ndarray]:
-        """Outline that moves linearly from one plane to the next."""
+        """Outline that moves from one plane to the next, its area changing linearly."""
         low, high = self._levels_mm[gap - 1], self._levels_mm[gap]
         distance_below, distance_above = self._distance(below), self._distance(above)
+        area_below, area_above = below.sum(), above.sum()
 
         def section(z_mm: float) -> np.ndarray:
             t = (z_mm - low) / (high - low)
-            return self._inside((1 - t) * distance_below + t * distance_above)
+            distance = (1 - t) * distance_below + t * distance_above
+            return self._inside(distance, (1 - t) * area_below + t * area_above)
 
         return section
 
-    def _dome(self, coverage: np.ndarray, level_mm: float) -> Callable[[float], np.ndarray]:
-        """End of a piece: area A(1 − (t/h)²) at the distance t from its last plane, h half a gap."""
+    def _end(self, coverage: np.ndarray, level_mm: float) -> Callable[[float], np.ndarray]:
+        """End of a piece: its area falls linearly to one half at half a spacing from its plane."""
         distance = self._distance(coverage)
-        inside = np.sort(distance[coverage > 0])
         area = coverage.sum()
 
         def section(z_mm: float) -> np.ndarray:
             t = abs(z_mm - level_mm) / self._half_mm
-            wanted = area * (1 - t**2)
-            if wanted <= 0:
-                return np.zeros_like(coverage)
-            depth = inside[min(int(wanted), inside.size - 1)]
-            return self._inside(distance - min(depth, 0.0))
+            return self._inside(distance, area * (1 - t / 2) if t <= 1 else 0.0)
 
         return section
 
@@ -375,16 +389,19 @@ class _ContourStack:
         distance[border] = (0.5 - coverage[border]) * pixel
         return distance
 
-    def _inside(self, distance_mm: np.ndarray) -> np.ndarray:
-        """Coverage of pixels at a signed distance from a straight border."""
-        return np.clip(0.5 - distance_mm / float(np.mean(self._pixel_mm)), 0.0, 1.0)
+    def _inside(self, distance_mm: np.ndarray, area: float) -> np.ndarray:
+        """Coverage of pixels when the outline encloses an area (pixels); borders are straight."""
+        if area <= 0:
+            return np.zeros_like(distance_mm)
+        below = min(int(area), distance_mm.size - 1)
+        level = np.partition(distance_mm, below, axis=None)[below]
+        return np.clip(0.5 - (distance_mm - level) / float(np.mean(self._pixel_mm)), 0.0, 1.0)
 
 
-def _split_by_overlap(coverage: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pieces of a section that overlap another section, and those that do not."""
+def _touching(coverage: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Pieces of a section that overlap another one."""
     labels, count = ndimage.label(coverage > 0, structure=np.ones((3, 3)))
     touching = np.zeros(count + 1, bool)
     touching[np.unique(labels[other > 0])] = True
     touching[0] = False
-    linked = np.where(touching[labels], coverage, 0.0)
-    return linked, coverage - linked
+    return np.where(touching[labels], coverage, 0.0)

@@ -260,7 +260,7 @@ def format_scorecard(scorecard: Scorecard) -> str:
     """The scorecard as a plain-text table for a terminal, missed goals first."""
     protocol = scorecard.protocol
     prescriptions = ", ".join(f"{p.target} {p.dose_gy:g} Gy" for p in protocol.prescriptions)
-    results = sorted_for_reading(scorecard)
+    results = [r for r in sorted_for_reading(scorecard) if r.met is not None]
     header = ("", "prio", "structure", "goal", "achieved", "margin", "")
     rows = [header, *(_row(result) for result in results)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
@@ -280,6 +280,9 @@ def format_scorecard(scorecard: Scorecard) -> str:
         f"{protocol.primary.target}: HI {scorecard.homogeneity_index:.2f}, "
         f"CI {scorecard.conformity_index:.3f}",
     ]
+    absent = dict.fromkeys(r.goal.structure for r in scorecard.goals if r.met is None)
+    if absent:
+        lines.append(f"not evaluable, the case lacks them: {', '.join(absent)}")
     if any(not result.goal.verified for result in results):
         lines.append("* limit not checked against its primary source")
     lines.append("UNAPPROVED - RESEARCH USE ONLY")
@@ -287,17 +290,19 @@ def format_scorecard(scorecard: Scorecard) -> str:
 
 
 def _row(result: GoalResult) -> tuple[str, ...]:
+    """Cells of an evaluable goal's line."""
     goal = result.goal
-    mark = {True: "met", False: "MISSED", None: "n/a"}[result.met]
     limit = f"{goal.metric} {goal.op} {goal.value:g} {goal.unit}".rstrip()
     if not goal.verified:
         limit += " *"
-    values = ("-", "-")
-    if result.achieved is not None:
-        digits = 3 if goal.unit == "" else 2
-        unit = f" {goal.unit}" if goal.unit else ""
-        values = (
-            f"{result.achieved:.{digits}f}{unit}",
-            f"{result.margin:+.{digits}f}{unit}",
-        )
-    return mark, str(goal.priority), goal.structure, limit, *values, result.note
+    digits = 3 if goal.unit == "" else 2
+    unit = f" {goal.unit}" if goal.unit else ""
+    return (
+        "met" if result.met else "MISSED",
+        str(goal.priority),
+        goal.structure,
+        limit,
+        f"{result.achieved:.{digits}f}{unit}",
+        f"{result.margin:+.{digits}f}{unit}",
+        result.note,
+    )

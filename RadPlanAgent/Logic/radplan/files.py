@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from .errors import InputError
 
 
 @contextmanager
@@ -42,3 +45,50 @@ def written_by_rename(path: str | os.PathLike) -> Iterator[BinaryIO]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def folder_written_by_rename(path: str | os.PathLike, replace: bool = False) -> Iterator[Path]:
+    """Fill a temporary folder beside `path` that takes its name when the block ends well.
+
+    When the block raises, the temporary folder is removed and `path` is untouched.
+
+    Parameters
+    ----------
+    path : path-like
+        The final name; missing parents are made.
+    replace : bool
+        Whether an existing folder with files in it is replaced as a whole.
+
+    Yields
+    ------
+    pathlib.Path
+        The folder to write to.
+
+    Raises
+    ------
+    InputError
+        If there is a file of that name, or a folder with files and `replace` is False.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: is a file; give the name of a folder")
+    if not replace and path.is_dir() and any(path.iterdir()):
+        raise InputError(f"{path}: folder is not empty; give another name or empty it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    workspace = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        # mkdtemp makes folders for the owner only; inside it, a plain one gets the usual rights.
+        new, old = workspace / "new", workspace / "old"
+        new.mkdir()
+        yield new
+        if path.is_dir():
+            os.replace(path, old)
+        try:
+            os.replace(new, path)
+        except OSError:
+            if old.is_dir():
+                os.replace(old, path)
+            raise
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)

@@ -51,7 +51,7 @@ def headless_scene() -> Iterator[slicer.vtkMRMLScene]:
 
     Desktop Slicer has all this in its own scene. The order is that of Slicer's start: application
     logic (node classes, selection node), colours (which display nodes refer to), layout (which
-    makes the views).
+    makes the views), markups (their storage node class).
     """
     require_slicer()
     import slicer
@@ -62,6 +62,7 @@ def headless_scene() -> Iterator[slicer.vtkMRMLScene]:
         slicer.vtkMRMLApplicationLogic(),
         slicer.vtkMRMLColorLogic(),
         slicer.vtkMRMLLayoutLogic(),
+        slicer.vtkSlicerMarkupsLogic(),
     ]
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
     for logic in logics:

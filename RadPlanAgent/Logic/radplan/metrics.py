@@ -14,13 +14,18 @@ Conventions, the same everywhere in the project:
 
 from __future__ import annotations
 
+import csv
+import io
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from .errors import InputError
+from .files import written_by_rename
 
 #: Relative slack of dose comparisons: a few roundings of a float32.
 DOSE_TOLERANCE = 1e-6
@@ -198,7 +203,7 @@ class StructureDose:
         return self.dose_at_volume_cc(percent / 100.0 * self.volume_cc)
 
     def dose_at_volume_cc(self, volume_cc: float) -> float:
-        """Dxcc, Gy: the largest dose that at least x cc receive; the minimum if x is not there."""
+        """Dxcc, Gy: the largest dose that at least x cc receive; the minimum if there is less."""
         if not volume_cc >= 0:
             raise ValueError(f"volume must not be negative, got {volume_cc}")
         wanted = volume_cc - VOLUME_TOLERANCE * self.volume_cc
@@ -353,3 +358,46 @@ def _conformity(target: StructureDose, external: StructureDose, isodose_gy: floa
     isodose_volume = external.volume_cc_at_dose(isodose_gy)
     # The body holds the target; a target at its edge may exceed it by rounding.
     return covered**2 / (target.volume_cc * max(isodose_volume, covered)) if covered else 0.0
+
+
+def dvh_table(
+    structure_doses: Mapping[str, StructureDose], step_gy: float = 0.1
+) -> tuple[list[str], list[list[float]]]:
+    """Cumulative DVHs of all structures on common doses.
+
+    Parameters
+    ----------
+    structure_doses : mapping of name to StructureDose
+    step_gy : float
+        Distance of the doses, which run from 0 to the first one that nothing exceeds.
+
+    Returns
+    -------
+    header : list of str
+        ``dose_gy``, then the structures' names.
+    rows : list of list of float
+        Dose (Gy), then the percent of each structure's volume that receives at least that dose.
+
+    Raises
+    ------
+    InputError
+        If there are no structures.
+    """
+    if not structure_doses:
+        raise InputError("there are no structures to make a DVH of")
+    highest = max(dose.max_gy for dose in structure_doses.values())
+    doses_gy = step_gy * np.arange(int(np.floor(highest / step_gy)) + 2)
+    columns = [dose.dvh(doses_gy) for dose in structure_doses.values()]
+    return ["dose_gy", *structure_doses], np.column_stack([doses_gy, *columns]).tolist()
+
+
+def write_dvh_csv(
+    path: str | Path, header: Sequence[str], rows: Sequence[Sequence[float]]
+) -> None:
+    """Write a table made by `dvh_table` as CSV, all numbers with four decimals."""
+    text = io.StringIO(newline="")
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(header)
+    table.writerows([f"{value:.4f}" for value in row] for row in rows)
+    with written_by_rename(path) as file:
+        file.write(text.getvalue().encode())

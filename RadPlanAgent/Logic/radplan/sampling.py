@@ -38,6 +38,8 @@ MAX_DIVIDED_VOXELS = 40_000
 MAX_FINE_VOXELS = 300_000
 #: Cells filled less than this do not count.
 MIN_FILL = 1e-6
+#: Samples this far outside the dose grid still count as inside, in voxels: rounding.
+EDGE_TOLERANCE = 1e-3
 #: Multiples of these, modulo 1, fill the unit cube evenly (powers of the root of x⁴ = x + 1).
 _R3 = 1.2207440846057596 ** -np.arange(1.0, 4.0)
 
@@ -55,7 +57,7 @@ class StructureSampler:
     Raises
     ------
     InputError
-        If the structure is empty or lies wholly outside the dose grid.
+        If the structure is empty.
     """
 
     def __init__(self, occupancy: Occupancy, dose_grid: Grid) -> None:
@@ -70,15 +72,19 @@ class StructureSampler:
         self._dose_grid = dose_grid
         points, volumes = _samples(occupancy, dose_grid)
         index = (points - dose_grid.origin_mm[::-1]) / dose_grid.spacing_mm[::-1]
-        covered = np.all((index >= -0.5) & (index <= np.array(dose_grid.shape) - 0.5), axis=1)
-        if not covered.any():
-            raise InputError("the structure lies wholly outside the dose grid")
+        low, high = -0.5 - EDGE_TOLERANCE, np.array(dose_grid.shape) - 0.5 + EDGE_TOLERANCE
+        covered = np.all((index >= low) & (index <= high), axis=1)
         outside_cc = float(volumes[~covered].sum())
         self._uncovered_fraction = outside_cc / float(volumes.sum())
         self._volumes_cc = volumes[covered]
         if outside_cc > 0:
             self._volumes_cc = np.append(self._volumes_cc, outside_cc)
         self._interpolation = _interpolation_matrix(index[covered], dose_grid.shape)
+
+    @property
+    def uncovered_fraction(self) -> float:
+        """Part of the structure's volume outside the dose grid, where the dose counts as zero."""
+        return self._uncovered_fraction
 
     @property
     def sample_count(self) -> int:

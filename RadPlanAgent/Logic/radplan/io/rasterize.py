@@ -8,9 +8,11 @@ Rules, the same for every source:
   of both outlines are interpolated (shape-based interpolation, Raya and Udupa 1990), and the level
   is chosen so that the area changes linearly. Pure shape interpolation thins what runs obliquely
   through the planes, such as optic nerves.
-* A piece that has no counterpart in the next plane ends half a plane spacing further on, where its
-  outline has shrunk to half its area: what 3D Slicer's smooth end caps do. (A full half-slice
-  slab, as some systems have it, is the larger extreme; an end in the plane itself the smaller.)
+* A piece that has no counterpart in the next plane ends in a dome: half a plane spacing high, its
+  area falling as that of an ellipsoid, A(1 − t²). The last contour says where the organ was last
+  seen; it ends somewhere before the next plane. For a rounded organ (area proportional to the
+  distance from its end) this dome, 2/3 of a half-slice slab, has the volume that is missing on
+  average. Slabs are larger, an end in the plane itself is smaller; systems differ here.
 
 Contours lie in axial planes, points are LPS mm. The result lives on a grid of its own, aligned
 with a reference grid and fine enough for the size of the region.
@@ -319,7 +321,7 @@ class _ContourStack:
         return np.clip(sum(sections), 0.0, 1.0) if sections else None
 
     def _make_parts(self, gap: int) -> list[Callable[[float], np.ndarray]]:
-        """What fills the gap above plane gap-1 and below plane gap: joined pieces and ends."""
+        """What fills the gap above plane gap-1 and below plane gap: joined pieces and domes."""
         below = self._coverages[gap - 1] if gap > 0 else None
         above = self._coverages[gap] if gap < len(self._coverages) else None
         parts: list[Callable[[float], np.ndarray]] = []
@@ -329,9 +331,9 @@ class _ContourStack:
             if linked_below.any():
                 parts.append(self._bridge(linked_below, linked_above, gap))
         if below is not None and below.any():
-            parts.append(self._end(below, self._levels_mm[gap - 1]))
+            parts.append(self._dome(below, self._levels_mm[gap - 1]))
         if above is not None and above.any():
-            parts.append(self._end(above, self._levels_mm[gap]))
+            parts.append(self._dome(above, self._levels_mm[gap]))
         return parts
 
     def _link(self, below: np.ndarray, above: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -365,14 +367,14 @@ class _ContourStack:
 
         return section
 
-    def _end(self, coverage: np.ndarray, level_mm: float) -> Callable[[float], np.ndarray]:
-        """End of a piece: its area falls linearly to one half at half a spacing from its plane."""
+    def _dome(self, coverage: np.ndarray, level_mm: float) -> Callable[[float], np.ndarray]:
+        """End of a piece: area A(1 − t²), t = distance from its plane / half a plane spacing."""
         distance = self._distance(coverage)
         area = coverage.sum()
 
         def section(z_mm: float) -> np.ndarray:
             t = abs(z_mm - level_mm) / self._half_mm
-            return self._inside(distance, area * (1 - t / 2) if t <= 1 else 0.0)
+            return self._inside(distance, area * (1 - t**2))
 
         return section
 

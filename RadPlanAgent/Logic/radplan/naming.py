@@ -2,7 +2,8 @@
 
 `map_name` answers in one of three ways. *certain*: the name has one meaning. *ask*: it probably
 means one of the candidates, and a person has to say which. *unknown*: nothing fits. It never takes
-a left for a right: a name that speaks of one side has no candidate on the other.
+a left for a right: a name that speaks of one side has no candidate on the other, unless the side
+is written together with other words, and then both are offered.
 
 Target names follow the grammar of TG-263: ``PTV``, ``PTVp1``, ``PTV_7000`` (cGy), ``CTV_High``.
 Derived names: ``Brainstem_PRV03`` (margin in mm), ``~Lung_L`` (a part), ``Lungs-GTV`` (minus), and
@@ -185,7 +186,7 @@ def _split(text: str) -> tuple[str, ...]:
     """Lower-case words of a name: split at separators, case changes and where digits begin."""
     text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
     text = re.sub(r"(?<=[A-Za-z]{2})(?=\d)", " ", text)
-    return tuple(re.findall(r"[a-z0-9.%]+", text.casefold()))
+    return tuple(re.findall(r"\d+\.\d+|[a-z0-9%]+", text.casefold()))
 
 
 def _standard_words(words: Iterable[str]) -> tuple[str, ...]:
@@ -463,18 +464,20 @@ def _similar(words: tuple[str, ...]) -> tuple[str, ...]:
     long_keys = [key for key in table.letters if len(key) >= _SHORTEST_GUESS]
     for key in difflib.get_close_matches(joined, long_keys, n=4, cutoff=0.82):
         entries.append(table.letters[key])
-    if not sides:  # the side may hide in a misspelt word: offer the side it begins or ends with
-        sides = _hidden_sides(joined)
+    if not sides:  # it may hide in a word: "lparotid 2", "leftparottid"
+        sides = _hidden_sides((*plain, re.sub(r"\d", "", joined)))
     names = [name for entry in entries for name in entry.candidates(sides)]
     return tuple(dict.fromkeys(name for name in names if _agrees(name, sides)))
 
 
-def _hidden_sides(word: str) -> set[str]:
-    """Sides that a word without separators seems to speak of."""
+def _hidden_sides(words: Iterable[str]) -> set[str]:
+    """Sides that words without separators seem to speak of."""
     found = set()
-    for text, side in _SIDES.items():
-        if len(text) > 1 and (word.startswith(text) or word.endswith(text)):
-            found.add(side)
+    for word in words:
+        found |= _glued_side(word)[1]
+        for text, side in _SIDES.items():
+            if len(text) > 1 and (word.startswith(text) or word.endswith(text)):
+                found.add(side)
     return found
 
 

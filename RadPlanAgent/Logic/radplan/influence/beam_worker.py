@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from scipy import sparse
 
 from ..beams import Beam
 from ..errors import InputError
@@ -32,24 +34,33 @@ def main(folder: Path) -> int:
             continue
         beam["isocenter_mm"] = tuple(beam["isocenter_mm"])
         x_mm, z_mm = np.load(folder / f"beamlets-{index}.npy")
-        field = Field(Beam(**beam), x_mm, z_mm)
+        report = _reporter(progress, index, parent)
         try:
-            matrix = engine.influence(anatomy, field, _reporter(progress, index, parent))
+            block = _rows_first(engine.influence(anatomy, Field(Beam(**beam), x_mm, z_mm), report))
+            for part in ("data", "indices", "indptr"):
+                np.save(folder / f"block-{index}-{part}.npy", getattr(block, part))
         except InputError as error:
             (folder / f"error-{index}.txt").write_text(str(error))
             return 2
-        # Halve the row indices before the transposition, which needs a second copy anyway.
-        if matrix.indices.dtype != np.int32:
-            matrix.indices = matrix.indices.astype(np.int32)
-            matrix.indptr = matrix.indptr.astype(np.int32)
-        block = matrix.tocsr()
-        del matrix
-        block.sum_duplicates()
-        block.eliminate_zeros()
-        for part in ("data", "indices", "indptr"):
-            np.save(folder / f"block-{index}-{part}.npy", getattr(block, part))
+        except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+            return errno.ENOSPC
         progress[index] = 1.0
     return 0
+
+
+def _rows_first(matrix: sparse.sparray) -> sparse.csr_array:
+    """Engine's matrix as CSR: int32 indices, float32 values, sorted, no duplicates, no zeros."""
+    if matrix.indices.dtype != np.int32:
+        # Before the transposition, which needs a second copy of them.
+        matrix.indices = matrix.indices.astype(np.int32)
+        matrix.indptr = matrix.indptr.astype(np.int32)
+    block = matrix.tocsr()
+    block.data = block.data.astype(np.float32, copy=False)
+    block.sum_duplicates()
+    block.eliminate_zeros()
+    return block
 
 
 def _claim(folder: Path, index: int) -> bool:

@@ -13,9 +13,10 @@ import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 #: Raised by one when the files change their meaning.
 FORMAT_VERSION = 1
+#: How temporary folders of running calculations are named.
+WORK_PREFIX = "radplan-beams-"
+_LEFTOVER_SECONDS = 24 * 3600
 _PARTS = ("data", "indices", "indptr")
 
 
@@ -90,10 +94,11 @@ def store(cache_dir: Path, key: str, matrix: sparse.csr_array) -> None:
         If the disk is too full or the folder cannot be written.
     """
     arrays = {part: getattr(matrix, part) for part in _PARTS}
-    require_disk(cache_dir, sum(a.nbytes for a in arrays.values()))
+    needed_bytes = sum(array.nbytes for array in arrays.values())
+    require_disk(cache_dir, needed_bytes)
     partial = Path(tempfile.mkdtemp(prefix=f"{key[:16]}-", suffix=".partial", dir=cache_dir))
     try:
-        with disk_errors(cache_dir, sum(a.nbytes for a in arrays.values())):
+        with disk_errors(cache_dir, needed_bytes):
             for part, array in arrays.items():
                 np.save(partial / f"{part}.npy", array)
             with ThreadPoolExecutor(2) as pool:
@@ -110,6 +115,15 @@ def store(cache_dir: Path, key: str, matrix: sparse.csr_array) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def remove_leftovers(cache_dir: Path) -> None:
+    """Remove what killed processes left half done more than a day ago."""
+    for pattern in ("*.partial", f"{WORK_PREFIX}*"):
+        for path in cache_dir.glob(pattern):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
 @contextmanager
 def disk_errors(folder: Path, needed_bytes: int) -> Iterator[None]:
     """Turn a failure to write into an `InputError` that names the folder and what it needs."""
@@ -118,10 +132,12 @@ def disk_errors(folder: Path, needed_bytes: int) -> Iterator[None]:
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise _disk_full(folder, needed_bytes) from error
-        raise InputError(
-            f"cannot write the dose calculation's files in {folder}: {error.strerror or error}; "
-            "choose a folder that can be written"
-        ) from error
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
+            raise InputError(
+                f"cannot write the dose calculation's files in {folder}: {error.strerror}; "
+                "choose a folder that can be written"
+            ) from error
+        raise
 
 
 def require_disk(folder: Path, needed_bytes: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from ..progress import CancelRequested, ProgressReport, check_cancelled, never, 
 from . import cache
 from .calibration import dose_per_unit
 from .dose_grid import (
-    BYTES_PER_NONZERO,
     MOST_NONZEROS,
     MemoryEstimate,
     available_memory_bytes,
@@ -98,6 +98,7 @@ def influence_matrix(
         cache_dir = Path(cache_dir)
         with cache.disk_errors(cache_dir, 0):
             cache_dir.mkdir(parents=True, exist_ok=True)
+        cache.remove_leftovers(cache_dir)
         progress("Dose engine: looking for a stored matrix", 0.0)
         stored = cache.load(cache_dir, key, (grid.size, beamlets.beam.size))
         if stored is not None:
@@ -105,24 +106,25 @@ def influence_matrix(
             return InfluenceMatrix(stored, grid, beams, beamlets, identity, key)
     estimate = _estimate(anatomy, fields, engine, processes)
     estimate.require(available_memory_bytes())
-    machine, width = beams[0].machine, beams[0].bixel_width_mm
-    scale = 1.0 / dose_per_unit(engine, machine, width, cache_dir, progress, cancel_requested)
-    with work_folder(cache_dir) as name:
-        folder = Path(name)
-        cache.require_disk(folder, estimate.nonzeros * BYTES_PER_NONZERO)
-        stage = f"Dose engine: {len(beams)} beams, {beamlets.beam.size} beamlets"
-        blocks = compute_beams(
-            engine,
-            anatomy,
-            fields,
-            folder,
-            processes,
-            lambda fraction: progress(stage, fraction),
-            cancel_requested,
-        )
-        progress("Dose engine: joining beams", 0.0)
-        matrix = merge_columns(blocks, scale)
-        del blocks
+    disk, needed_bytes = cache_dir or Path(tempfile.gettempdir()), estimate.matrix_bytes
+    cache.require_disk(disk, needed_bytes)
+    with cache.disk_errors(disk, needed_bytes):
+        machine, width = beams[0].machine, beams[0].bixel_width_mm
+        scale = 1.0 / dose_per_unit(engine, machine, width, cache_dir, progress, cancel_requested)
+        with work_folder(cache_dir) as folder:
+            stage = f"Dose engine: {len(beams)} beams, {beamlets.beam.size} beamlets"
+            blocks = compute_beams(
+                engine,
+                anatomy,
+                fields,
+                Path(folder),
+                processes,
+                lambda fraction: progress(stage, fraction),
+                cancel_requested,
+            )
+            progress("Dose engine: joining beams", 0.0)
+            matrix = merge_columns(blocks, scale)
+            del blocks
     if cache_dir is not None:
         progress("Dose engine: storing the matrix", 0.0)
         cache.store(cache_dir, key, matrix)

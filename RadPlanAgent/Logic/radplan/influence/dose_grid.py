@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..beams import Beam
 from ..case import Case
 from ..errors import InputError
 from ..geometry import Grid
@@ -127,7 +126,9 @@ class MemoryEstimate:
         """
         advice = "use a coarser dose grid, wider beamlets or fewer beams"
         if self.nonzeros > MOST_NONZEROS:
-            raise InputError(f"influence matrix too large ({self}): more than 2^31 entries; {advice}")
+            raise InputError(
+                f"influence matrix too large ({self}): more than 2^31 entries; {advice}"
+            )
         if available_bytes is not None and self.peak_bytes > available_bytes:
             raise InputError(
                 f"influence matrix too large ({self}), but only {available_bytes / 1e9:.1f} GB "
@@ -150,7 +151,7 @@ def estimate_fields(
     grid = anatomy.grid
     inside = np.flatnonzero(anatomy.inside)
     stride = max(1, inside.size // 40_000)
-    # A step that is prime to the row length, so that the sample does not follow the columns.
+    # At random: a fixed step could follow the columns of the grid.
     sample = np.random.default_rng(0).choice(inside, inside.size // stride, replace=False)
     index = np.stack(np.unravel_index(sample, grid.shape)[::-1], axis=1)
     points = np.array(grid.origin_mm) + index * np.array(grid.spacing_mm)
@@ -161,7 +162,7 @@ def estimate_fields(
         rays = (points - np.array(beam.isocenter_mm)) @ rotation
         rays[:, 1] += source_axis_distance_mm
         rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-        picked = np.unique(np.linspace(0, field.x_mm.size - 1, 16).astype(int))
+        picked = np.unique(np.linspace(0, field.x_mm.size - 1, 48).astype(int))
         axes = np.stack(
             [
                 field.x_mm[picked],

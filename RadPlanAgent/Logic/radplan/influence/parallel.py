@@ -8,6 +8,7 @@ through files in a temporary folder.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -25,6 +26,7 @@ from scipy import sparse
 
 from ..errors import InputError
 from ..progress import CancelRequested, check_cancelled
+from .cache import WORK_PREFIX
 from .engine import Anatomy, DoseEngine, Field
 
 _POLL_SECONDS = 0.05
@@ -75,7 +77,8 @@ def compute_beams(
     Raises
     ------
     InputError, CancelledError
-        No process is left in either case.
+    OSError
+        If the disk of the folder is full. No process is left in any of these cases.
     """
     _write_job(engine, anatomy, fields, folder)
     progress = np.lib.format.open_memmap(
@@ -121,9 +124,7 @@ def compute_beams(
 
 def work_folder(parent: Path | None) -> tempfile.TemporaryDirectory:
     """A temporary folder for `compute_beams`, in the cache where there is one."""
-    return tempfile.TemporaryDirectory(
-        prefix="radplan-beams-", dir=parent, ignore_cleanup_errors=True
-    )
+    return tempfile.TemporaryDirectory(prefix=WORK_PREFIX, dir=parent, ignore_cleanup_errors=True)
 
 
 def _write_job(
@@ -155,6 +156,8 @@ def _read_block(folder: Path, index: int, rows: int, columns: int) -> sparse.csr
 def _raise_failure(folder: Path, worker: int, code: int) -> None:
     for path in sorted(folder.glob("error-*.txt")):
         raise InputError(path.read_text())
+    if code == errno.ENOSPC:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
     log = (folder / f"worker-{worker}.log").read_text(errors="replace").strip()
     if os.name == "posix" and code == -signal.SIGKILL:
         raise InputError(

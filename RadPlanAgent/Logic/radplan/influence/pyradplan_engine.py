@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib import metadata, util
 from pathlib import Path
@@ -20,9 +21,15 @@ from scipy import io, sparse
 from ..errors import InputError
 from .engine import Anatomy, Field
 from .fields import beam_rotation
+from .superposition import LateralKernels, superpose
 
 #: Raised by one whenever a change in this file may change a dose.
-CODE_VERSION = 1
+CODE_VERSION = 2
+#: Nominal energy of the only photon beam quality that pyRadPlan ships.
+_ENERGY_MV = 6.0
+#: Versions of pyRadPlan whose internals `SuperposingEngine` was tested against; others compute
+#: every beamlet themselves, slower.
+_SUPERPOSED_VERSIONS = ("0.5.",)
 
 
 class PyRadPlanPencilBeam:
@@ -50,14 +57,17 @@ class PyRadPlanPencilBeam:
         self, anatomy: Anatomy, field: Field, report: Callable[[float], None]
     ) -> sparse.csc_array:
         """Dose per unit weight of each beamlet; see `DoseEngine.influence`."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            logging.getLogger("pyRadPlan").setLevel(logging.ERROR)
+        distance = self.source_axis_distance_mm(field.beam.machine)
+        superposed = _installed_version().startswith(_SUPERPOSED_VERSIONS)
+        with _quiet():
             ct, structures = _patient(anatomy)
-            steering = _steering(field, self.source_axis_distance_mm(field.beam.machine))
-            engine = _engine(ct, steering, report)
-            dij = engine.calc_dose_influence(ct, structures, steering)
-        return dij.physical_dose.flat[0]
+            steering = _steering(field, distance)
+            engine = _engine_class(report, superposed)(_plan(field))
+            engine.dose_grid = ct.grid
+            engine.geometric_lateral_cutoff = self.lateral_cutoff_mm
+            if superposed:
+                return engine.superposed_influence(ct, structures, steering)
+            return engine.calc_dose_influence(ct, structures, steering).physical_dose.flat[0]
 
 
 def _installed_version() -> str:
@@ -66,7 +76,7 @@ def _installed_version() -> str:
     except metadata.PackageNotFoundError:
         raise InputError(
             "the dose engine pyRadPlan is not installed; install it with: "
-            "pip install 'radplan[engine]'"
+            "pip install 'radplan[plan]'"
         ) from None
 
 
@@ -76,19 +86,21 @@ def _machine_file(machine: str) -> Path:
     folder = Path(util.find_spec("pyRadPlan").origin).parent / "data" / "machines"
     path = folder / f"photons_{machine}.mat"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem.removeprefix("photons_") for p in folder.glob("photons_*")))
-        raise InputError(f"pyRadPlan has no photon machine {machine!r}; it has {known or 'none'}")
+        known = sorted(p.stem.removeprefix("photons_") for p in folder.glob("photons_*.mat"))
+        raise InputError(
+            f"pyRadPlan has no photon machine {machine!r}; it has {', '.join(known) or 'none'}"
+        )
     return path
 
 
 def _patient(anatomy: Anatomy) -> tuple[object, object]:
     """CT and structure set of pyRadPlan: the body alone, all on the dose grid."""
-    import SimpleITK as sitk
+    import SimpleITK
     from pyRadPlan.cst import VOI, create_cst
     from pyRadPlan.ct import create_ct
 
-    def image(array: np.ndarray) -> sitk.Image:
-        result = sitk.GetImageFromArray(array)
+    def image(array: np.ndarray) -> SimpleITK.Image:
+        result = SimpleITK.GetImageFromArray(array)
         result.SetSpacing(anatomy.grid.spacing_mm)
         result.SetOrigin(anatomy.grid.origin_mm)
         return result
@@ -101,8 +113,11 @@ def _patient(anatomy: Anatomy) -> tuple[object, object]:
 
 
 def _steering(field: Field, source_axis_distance_mm: float) -> object:
-    """One beam in pyRadPlan's terms, one ray per beamlet."""
-    from pyRadPlan.stf import SteeringInformation
+    """One beam in pyRadPlan's terms, one ray per beamlet.
+
+    Made without pydantic's validation, which takes longer per ray than its dose.
+    """
+    from pyRadPlan.stf import Beam, Beamlet, Ray, SteeringInformation
 
     beam = field.beam
     rotation = beam_rotation(beam.gantry_angle_deg, beam.couch_angle_deg)
@@ -112,47 +127,121 @@ def _steering(field: Field, source_axis_distance_mm: float) -> object:
         position = np.array([x, 0.0, z])
         target = 2.0 * position - source_bev
         rays.append(
-            {
-                "ray_pos_bev": position,
-                "ray_pos": rotation @ position,
-                "target_point_bev": target,
-                "target_point": rotation @ target,
-                "beamlets": [{"energy": 6.0}],
-            }
+            Ray.model_construct(
+                ray_pos_bev=position,
+                ray_pos=rotation @ position,
+                target_point_bev=target,
+                target_point=rotation @ target,
+                beamlets=[Beamlet.model_construct(energy=_ENERGY_MV)],
+            )
         )
-    return SteeringInformation.model_validate(
-        {
-            "beams": [
-                {
-                    "gantry_angle": beam.gantry_angle_deg,
-                    "couch_angle": beam.couch_angle_deg,
-                    "bixel_width": beam.bixel_width_mm,
-                    "radiation_mode": "photons",
-                    "machine": beam.machine,
-                    "sad": source_axis_distance_mm,
-                    "iso_center": np.array(beam.isocenter_mm, dtype=np.float64),
-                    "source_point_bev": source_bev,
-                    "source_point": rotation @ source_bev,
-                    "rays": rays,
-                }
-            ]
-        }
+    return SteeringInformation.model_construct(
+        beams=[
+            Beam.model_construct(
+                gantry_angle=beam.gantry_angle_deg,
+                couch_angle=beam.couch_angle_deg,
+                bixel_width=beam.bixel_width_mm,
+                radiation_mode="photons",
+                machine=beam.machine,
+                sad=source_axis_distance_mm,
+                iso_center=np.array(beam.isocenter_mm, dtype=np.float64),
+                source_point_bev=source_bev,
+                source_point=rotation @ source_bev,
+                rays=rays,
+            )
+        ]
     )
 
 
-def _engine(ct: object, steering: object, report: Callable[[float], None]) -> object:
-    """The pyRadPlan engine, telling how far it is after each ray."""
-    from pyRadPlan.dose.engines import PhotonPencilBeamSVDEngine
+def _plan(field: Field) -> object:
     from pyRadPlan.plan import PhotonPlan
 
-    beam = steering.beams[0]
+    return PhotonPlan(machine=field.beam.machine)
 
-    class ReportingEngine(PhotonPencilBeamSVDEngine):
-        def _init_ray(self, beam_info: dict, j: int) -> dict:
-            report(j / beam.num_of_rays)
-            return super()._init_ray(beam_info, j)
 
-    engine = ReportingEngine(PhotonPlan(machine=beam.machine))
-    engine.dose_grid = ct.grid
-    engine.geometric_lateral_cutoff = PyRadPlanPencilBeam.lateral_cutoff_mm
-    return engine
+def _engine_class(report: Callable[[float], None], superposed: bool) -> type:
+    """Make pyRadPlan's engine class report, and compute beamlets by `superpose` where it can."""
+    from pyRadPlan.dose.engines import PhotonPencilBeamSVDEngine
+
+    if not superposed:
+
+        class ReportingEngine(PhotonPencilBeamSVDEngine):
+            def _init_ray(self, beam_info: dict, j: int) -> dict:
+                report(j / len(beam_info["beam"]["rays"]))
+                return super()._init_ray(beam_info, j)
+
+        return ReportingEngine
+
+    class SuperposingEngine(PhotonPencilBeamSVDEngine):
+        """Densities, ray tracing and kernels by pyRadPlan; the loop over beamlets by us.
+
+        Stock pyRadPlan looks at every body voxel, evaluates exponentials and calls an
+        interpolator per kernel component for every beamlet; the results are the same.
+        """
+
+        def superposed_influence(
+            self, ct: object, structures: object, steering: object
+        ) -> sparse.csc_array:
+            self._calc_dose_direct = False
+            # Room for the stock matrix is not needed.
+            self.assumed_sparsity = 1e-12
+            setup = self._init_dose_calc(ct, structures, steering)
+            # The tracer is given the beam as a dictionary, and would validate every ray of it.
+            trace = self._raytracer.trace_cubes
+            self._raytracer.trace_cubes = lambda _: trace(steering.beams[0])
+            self._vox_world_coords = self._vox_world_coords.astype(np.float32)
+            self._vox_world_coords_dose_grid = self._vox_world_coords_dose_grid.astype(np.float32)
+            beam = self._init_beam(setup, ct, structures, steering, 0)
+            report(0.0)
+            valid = np.asarray(beam["valid_coords_all"])
+            axes = np.array([ray["ray_pos_bev"] for ray in beam["beam"]["rays"]])[:, [0, 2]]
+            return superpose(
+                np.asarray(beam["bev_coords"])[valid],
+                _depth_doses(beam, valid),
+                np.asarray(self._vdose_grid)[valid],
+                axes,
+                _lateral_kernels(beam["kernel_interpolators"], self.geometric_lateral_cutoff),
+                float(beam["beam"]["sad"]),
+                self.geometric_lateral_cutoff,
+                ct.grid.num_voxels,
+                report,
+            )
+
+    return SuperposingEngine
+
+
+def _depth_doses(beam: dict, valid: np.ndarray) -> np.ndarray:
+    """Depth factors of all kernel components per voxel, float32 (voxels, components).
+
+    β/(β − m) · (exp(−m r) − exp(−β r)) · (SAD / g)² with radiological depth r and distance g
+    from the source (Bortfeld et al. 1993, eq. 7, and the inverse square law).
+    """
+    depth = np.asarray(beam["rad_depths"][0])[valid].astype(np.float64)[:, None]
+    distance = np.asarray(beam["geo_depths"][0])[valid].astype(np.float64)[:, None]
+    kernel = beam["kernel"]
+    m, beta = float(kernel.m), np.asarray(kernel.kernel_betas, dtype=np.float64).reshape(1, -1)
+    doses = beta / (beta - m) * (np.exp(-m * depth) - np.exp(-beta * depth))
+    return (doses * (float(beam["beam"]["sad"]) / distance) ** 2).astype(np.float32)
+
+
+def _lateral_kernels(interpolators: list, reach_mm: float) -> LateralKernels:
+    """The part of pyRadPlan's convolved kernels within reach, from its interpolators."""
+    axis = np.asarray(interpolators[0].keywords["x"][0], dtype=np.float64)
+    inside = np.abs(axis) <= reach_mm + 2 * (axis[1] - axis[0])
+    values = [np.asarray(each.keywords["y"])[np.ix_(inside, inside)] for each in interpolators]
+    flat = np.stack([value.ravel() for value in values], axis=1).astype(np.float32)
+    return LateralKernels(axis[inside], np.ascontiguousarray(flat))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep pyRadPlan's warnings and log lines (it starts at INFO) from the user."""
+    log = logging.getLogger("pyRadPlan")
+    level = log.level
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        log.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            log.setLevel(level)

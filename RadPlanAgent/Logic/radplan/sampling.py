@@ -8,10 +8,10 @@ Rules, the same for every structure and dose:
   smallest number that gives `MIN_SAMPLES` samples, at most `MAX_DIVISIONS`, and at least 2 unless
   there are more than `MAX_DIVIDED_VOXELS` voxels. A sample stands for the volume it occupies, so
   volume is conserved exactly.
-* In a partly filled voxel the cells with the highest (interpolated) occupancy are filled first: the
-  structure lies on the side of its neighbours, not spread over the voxel.
-* Samples sit at low-discrepancy points of their cells, not at the centres: a dose that varies along
-  one axis only would else be met at few distinct values, and the DVH would be a staircase.
+* In a partly filled voxel the cells with the highest (interpolated) occupancy are filled first:
+  the structure lies on the side of its neighbours, not spread over the voxel.
+* Samples sit at low-discrepancy points of their cells, not at the centres: a dose that varies
+  along one axis only would else be met at few values, and the DVH would be a staircase.
   Only the undivided voxels of large structures on the dose grid, such as the body, are sampled at
   their centres, so that the hottest voxel of a plan is in its DVH.
 * A large structure on a grid much finer than the dose grid is first averaged onto the dose grid.

@@ -131,7 +131,7 @@ def check_names(path: Path, structures: tuple[Structure, ...]) -> tuple[Structur
 
 
 def _read_image(path: Path) -> tuple[SimpleITK.Image, Grid, np.ndarray]:
-    """Read an image and bring it to LPS: the image as read, its grid, values (z, y, x[, layer])."""
+    """Read an image, bring it to LPS: the image as read, its grid, values (z, y, x[, layer])."""
     import SimpleITK as sitk  # noqa: N813
 
     if not path.is_file():

@@ -142,7 +142,7 @@ def occupancy_from_surface(
 
 
 def _contour_planes(contours: Sequence[np.ndarray], name: str) -> dict[float, list[np.ndarray]]:
-    """Contours grouped by plane, z mm; those without area (fewer than three points) are dropped."""
+    """Contours by the z (mm) of their plane; those of fewer than three points are dropped."""
     kept = []
     for contour in contours:
         points = np.asarray(contour, np.float64)
@@ -379,7 +379,7 @@ class _ContourStack:
         return section
 
     def _distance(self, coverage: np.ndarray) -> np.ndarray:
-        """Signed in-plane distance to the outline, mm, negative inside; sub-pixel at the border."""
+        """Signed in-plane distance to the outline, mm, negative inside, sub-pixel at borders."""
         pixel = float(np.mean(self._pixel_mm))
         mask = coverage >= 0.5
         if not mask.any():  # thinner than a pixel everywhere

@@ -10,9 +10,9 @@ A ``.vtp`` that says ``SPACE=LPS`` in its header (Slicer's model files) is taken
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 

@@ -514,6 +514,8 @@ class TestTheRest:
             matrix = view.GetSliceToRAS()
             center = [matrix.GetElement(row, 3) for row in range(3)]
             np.testing.assert_allclose(center, (-x, -y, z), atol=1e-2)
+            body_mm = 2 * 36
+            assert body_mm < view.GetFieldOfView()[1] * 1.2 < 2 * body_mm
             layers = scene.GetSingletonNode(name, "vtkMRMLSliceCompositeNode")
             assert layers.GetBackgroundVolumeID() == ct_node(scene).GetID()
             assert layers.GetForegroundVolumeID() == dose_node(scene).GetID()
@@ -569,6 +571,58 @@ class TestFile:
 
 
 @needs_slicer
+class TestProcess:
+    def test_mrml_does_no_harm_to_the_planning_process_and_says_nothing(self, tmp_path):
+        """Slicer's library brings an ITK of its own; SimpleITK's must work before and after."""
+        pytest.importorskip("SimpleITK")
+        program = textwrap.dedent(
+            """
+            import sys
+            from pathlib import Path
+            import numpy as np
+            import SimpleITK as sitk
+            sys.path.insert(0, sys.argv[2])
+            path = Path(sys.argv[1])
+
+            def use_sitk():
+                image = sitk.GetImageFromArray(np.arange(210.0).reshape(5, 6, 7))
+                sitk.WriteImage(image, str(path / "image.nrrd"))
+                again = sitk.ReadImage(str(path / "image.nrrd"))
+                smooth = sitk.SmoothingRecursiveGaussian(again, 1.0)
+                return sitk.GetArrayFromImage(smooth)
+
+            before = use_sitk()
+            from test_mrml_scene import TestRefusals
+            TestRefusals().write(path / "scene.mrb")
+            assert np.array_equal(use_sitk(), before)
+            """
+        )
+        here = str(Path(__file__).parent)
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path), here],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    def test_progress_ends_at_one(self, tmp_path):
+        case, reports = make_case(), []
+        write_scene(
+            tmp_path / "scene.mrb",
+            case,
+            make_dose(),
+            make_dvh(case),
+            prescription_gy=50.0,
+            progress=lambda stage, fraction: reports.append((stage, fraction)),
+        )
+        fractions = [fraction for _, fraction in reports]
+        assert fractions == sorted(fractions)
+        assert (fractions[0], fractions[-1]) == (0.0, 1.0)
+        assert all(stage for stage, _ in reports)
+
+
+@needs_slicer
 class TestSeam:
     """The functions that build nodes work on a scene that holds something already."""
 
@@ -610,6 +664,19 @@ class TestSeam:
             table = display.GetColorNode().GetLookupTable()
             yellow = table.GetTableValue(round(50.0 / scale * 255))
             np.testing.assert_allclose(yellow[:3], (1, 1, 0), atol=0.1)
+
+    def test_a_view_on_the_screen_is_not_distorted(self):
+        from radplan.mrml.plan import add_plan
+
+        case = make_case()
+        with runtime.headless_scene() as scene:
+            layout = scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+            layout.SetViewArrangement(layout.SlicerLayoutFourUpPlotView)
+            view = scene.GetSingletonNode("Red", "vtkMRMLSliceNode")
+            view.SetDimensions(900, 300, 1)
+            add_plan(scene, case, make_dose(), make_dvh(case), prescription_gy=50.0)
+            width_mm, height_mm, _ = view.GetFieldOfView()
+            assert width_mm / 900 == pytest.approx(height_mm / 300)
 
     def test_names_that_collide_once_cleaned_stay_apart(self):
         from radplan.mrml.segmentation import segment_ids

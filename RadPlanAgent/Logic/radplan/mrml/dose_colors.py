@@ -1,8 +1,9 @@
 """Colours of the dose: those of SlicerRT's relative isodose table, at the doses they stand for.
 
 SlicerRT's table names five levels in per cent of the prescription: 80 violet, 90 blue, 100 yellow,
-105 orange, 110 red. Here each keeps its colour at its own dose; from 80 % down violet darkens, so
-that low dose stays visible and nothing below the prescription looks like the prescription.
+105 orange, 110 red. Here each keeps its colour at its own dose; from 80 % down violet fades to
+grey, so that the tint over the CT grows with the dose and nothing far below the prescription looks
+like the prescription.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import slicer
 
 #: Per cent of the prescription and RGB 0 … 255; the last five are SlicerRT's.
 PERCENT_COLORS = (
-    (0.0, (24, 0, 64)),
-    (20.0, (48, 0, 108)),
-    (50.0, (78, 0, 158)),
+    (0.0, (96, 96, 96)),
+    (20.0, (84, 100, 132)),
+    (50.0, (124, 84, 190)),
     (80.0, (108, 0, 208)),
     (90.0, (0, 147, 221)),
     (100.0, (255, 255, 0)),

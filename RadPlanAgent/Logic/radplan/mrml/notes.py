@@ -23,9 +23,9 @@ Limits
 - Segments are the CT voxels that a structure fills at least half. The histograms and the
   scorecard were computed with the filled fraction of every voxel, so that numbers computed anew
   from the segments may differ a little, most for small or thin structures.
-- Dose colours mean per cent of the prescription: yellow is 100, red 110 and more, blue 90,
-  violet 80 and, darkening, less. Dose below 5 per cent is not shown. Doses are Gy for the whole
-  course.
+- Dose colours mean per cent of the prescription: red is 110 and more, orange 105, yellow 100,
+  blue 90, violet 80, fading to grey for less. Dose below 5 per cent is not shown. Doses are Gy for
+  the whole course.
 """
 
 

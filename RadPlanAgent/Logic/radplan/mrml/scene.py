@@ -13,6 +13,7 @@ from ..beams import Beam
 from ..case import Case, DoseImage
 from ..errors import InputError
 from ..files import written_by_rename
+from ..progress import ProgressReport, silent
 from .runtime import headless_scene
 
 
@@ -26,6 +27,7 @@ def write_scene(
     scorecard: Mapping | None = None,
     beams: Sequence[Beam] = (),
     provenance: Mapping[str, str] | None = None,
+    progress: ProgressReport = silent,
 ) -> None:
     """Write a scene file (``.mrb``): CT, structures, dose, DVH, scorecard and notes.
 
@@ -51,6 +53,8 @@ def write_scene(
         Their isocentres become points.
     provenance : mapping, optional
         More facts about the plan for the notes, by name.
+    progress : ProgressReport, optional
+        Told before the slow parts: loading MRML, building the scene, packing the file.
 
     Raises
     ------
@@ -62,9 +66,11 @@ def write_scene(
     path = Path(path)
     if path.suffix != ".mrb":
         raise InputError(f"{path}: a Slicer scene file must end in .mrb")
+    progress("loading MRML", 0.0)
     with headless_scene() as scene:
         from .plan import add_plan
 
+        progress("building the Slicer scene", 0.2)
         add_plan(
             scene,
             case,
@@ -75,10 +81,12 @@ def write_scene(
             beams=beams,
             provenance=provenance,
         )
+        progress("packing the Slicer scene", 0.4)
         try:
             _write(scene, path)
         except OSError as error:
             raise InputError(f"{path}: the scene cannot be written ({error})") from error
+    progress("packing the Slicer scene", 1.0)
 
 
 def _write(scene: object, path: Path) -> None:

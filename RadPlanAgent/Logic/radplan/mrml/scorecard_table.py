@@ -25,8 +25,9 @@ def add_scorecard_table(
     ----------
     scorecard : mapping
         As in ``scorecard.json``: ``goals`` is a list of mappings with ``structure``, ``metric``,
-        ``op``, ``value``, ``unit``, ``priority``, ``achieved``, ``margin`` and ``met``. The last
-        three may be None: not evaluable, and no number in the table.
+        ``op``, ``value``, ``unit``, ``priority``, ``achieved``, ``margin``, ``met`` and perhaps
+        ``note``. What was achieved, the margin and whether it is met may be None: not evaluable,
+        and no number in the table.
     """
     goals = scorecard["goals"]
     columns = {
@@ -38,5 +39,6 @@ def add_scorecard_table(
         "Margin": [_number(g["margin"]) for g in goals],
         "Unit": [g["unit"] or "index" for g in goals],
         "Met": [_MET[g["met"]] for g in goals],
+        "Note": [g.get("note", "") for g in goals],
     }
     return add_table(scene, name, columns)

@@ -11,7 +11,9 @@ from .geometry import ras_of
 DOSE_OPACITY = 0.45
 #: A slice shows this much more than the region.
 RIM = 1.1
-#: Views: orientation, and the axes (x 0, y 1, z 2) that span it.
+#: Slice views are at least this much wider than high on the screens of today.
+ASPECT = 1.2
+#: Views: orientation, and the axes (x 0, y 1, z 2) that run across and up.
 _SLICES = {"Red": ("Axial", (0, 1)), "Green": ("Coronal", (0, 2)), "Yellow": ("Sagittal", (1, 2))}
 
 
@@ -54,12 +56,13 @@ def arrange_views(
         else layouts.SlicerLayoutFourUpPlotTableView
     )
     size_mm = [s * n for s, n in zip(region.spacing_mm, region.shape[::-1], strict=True)]
-    for name, (orientation, axes) in _SLICES.items():
+    for name, (orientation, (across, up)) in _SLICES.items():
         view = scene.GetSingletonNode(name, "vtkMRMLSliceNode")
         view.SetOrientation(orientation)
-        # A view keeps the height that it shows when it gets its size on the screen.
-        shown_mm = RIM * max(size_mm[axis] for axis in axes)
-        view.SetFieldOfView(shown_mm, shown_mm, view.GetFieldOfView()[2])
+        # A view keeps the height that it shows when it gets another size on the screen.
+        height_mm = RIM * max(size_mm[up], size_mm[across] / ASPECT)
+        width_px, height_px, _ = view.GetDimensions()
+        view.SetFieldOfView(height_mm * width_px / height_px, height_mm, view.GetFieldOfView()[2])
         view.JumpSliceByCentering(*ras_of(center_mm))
         layers = _layers(scene, name)
         layers.SetBackgroundVolumeID(ct.GetID())

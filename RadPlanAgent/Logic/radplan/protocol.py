@@ -20,6 +20,7 @@ from .beams import gantry_angles
 from .errors import InputError
 from .metrics import Metric, parse_metric
 from .naming import same_structure, single_ptv, target_dose_gy
+from .resources import resource_path
 
 #: Version of the file layout, the only one read.
 FORMAT = 1
@@ -266,7 +267,7 @@ class Binding:
 
 def protocols_dir() -> Path:
     """Folder of the protocols that come with the project."""
-    return Path(__file__).parents[2] / "Resources" / "Protocols"
+    return resource_path("Protocols")
 
 
 def list_protocols() -> tuple[str, ...]:

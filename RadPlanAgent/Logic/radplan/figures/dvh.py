@@ -10,17 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from ..colors import PALETTE, TARGET_PALETTE, Rgb, rgb_of
 from .style import (
     BAD,
     GRID,
     INK,
     MUTED,
-    PALETTE,
-    TARGET_PALETTE,
-    Rgb,
     new_figure,
     readable_on_white,
     short_text,
@@ -177,11 +174,11 @@ def _styles(curves: Sequence[DvhCurve]) -> list[dict]:
     styles, targets, organs = [], 0, 0
     for curve in curves:
         if curve.is_target:
-            color = curve.color or to_rgb(TARGET_PALETTE[targets % len(TARGET_PALETTE)])
+            color = curve.color or rgb_of(TARGET_PALETTE[targets % len(TARGET_PALETTE)])
             styles.append({"linewidth": 2.6, "linestyle": "solid", "zorder": 4})
             targets += 1
         else:
-            color = curve.color or to_rgb(PALETTE[organs % len(PALETTE)])
+            color = curve.color or rgb_of(PALETTE[organs % len(PALETTE)])
             dashes = _DASHES[organs % len(_DASHES)]
             styles.append({"linewidth": 1.5, "linestyle": dashes, "zorder": 3})
             organs += 1

@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .style import INK, MUTED, luminance, new_figure, short_text, styled
+from .style import INK, MUTED, new_figure, short_text, styled
 
 #: Margins of this part of the limit, or more, have the full colour.
 FULL_COLOR_MARGIN = 0.25
@@ -20,17 +20,9 @@ MOST_NUMBERED_STEPS = 16
 _LABEL_IN = 2.55
 _ROW_IN = 0.27
 _WIDTH_IN = 10.0
-_COLORS = LinearSegmentedColormap.from_list(
-    "margin",
-    [
-        (0, "#b3261e"),
-        (0.35, "#eda28c"),
-        (0.499, "#fbe6df"),
-        (0.5, "#e3f1ea"),
-        (0.65, "#8cc9ac"),
-        (1, "#0b6e4f"),
-    ],
-)
+#: Light enough for dark numbers at a contrast above 4.5 : 1.
+_MISSED = LinearSegmentedColormap.from_list("missed", ["#fbe6df", "#e0725c"])
+_MET = LinearSegmentedColormap.from_list("met", ["#eaf5f0", "#62b996"])
 
 
 @dataclass(frozen=True)
@@ -154,9 +146,15 @@ def _draw_cell(
     """Draw one margin in a box of left, top and width, inches."""
     left, top, width = box
     margin, met = goal.margins[column], goal.met[column]
-    color = _cell_color(goal, column)
     axes.add_patch(
-        Rectangle((left, top), width, _ROW_IN, facecolor=color, edgecolor="white", linewidth=1.2)
+        Rectangle(
+            (left, top),
+            width,
+            _ROW_IN,
+            facecolor=_cell_color(goal, column),
+            edgecolor="white",
+            linewidth=1.2,
+        )
     )
     if met is None:
         text = "·"
@@ -172,7 +170,6 @@ def _draw_cell(
         va="center",
         fontsize=7.5 if width >= 0.44 else 6.5,
         fontweight="normal" if met else "bold",
-        color="white" if luminance(color[:3]) < 0.20 else INK,
     )
 
 
@@ -185,7 +182,7 @@ def _cell_color(goal: GoalHistory, column: int) -> tuple[float, ...]:
     else:
         # The root keeps small misses visible: 1 % of the limit has a fifth of the full colour.
         strength = np.sqrt(min(1.0, abs(margin / goal.limit) / FULL_COLOR_MARGIN))
-    return _COLORS(0.5 + 0.5 * strength if met else 0.499 - 0.499 * strength)
+    return (_MET if met else _MISSED)(strength)
 
 
 def signed(margin: float, met: bool) -> str:

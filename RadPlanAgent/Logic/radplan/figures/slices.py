@@ -15,16 +15,15 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from ..case import Case, DoseImage, Structure, StructureType
+from ..colors import Rgb, structure_colors
 from ..errors import InputError
 from ..geometry import Grid, Triple
 from .style import (
     INK,
     MUTED,
-    Rgb,
     new_figure,
     readable_on_black,
     short_text,
-    structure_colors,
     styled,
 )
 
@@ -49,7 +48,7 @@ _ISODOSE_COLORS = (
 _WIDTH_IN = 10.0
 _GAP_MM = 10.0
 _HEADING_IN = 0.28
-_ROW_IN = 0.185
+_ROW_IN = 0.2
 
 
 @dataclass(frozen=True)
@@ -401,7 +400,7 @@ def _draw_legend(
     """List isodoses (hot first) and outlines; the axes are in inches, y downwards."""
     width = float(axes.get_xlim()[1])
     room = int(axes.get_ylim()[0] / _ROW_IN) - 2
-    column = min(1.55, 0.46 * width)
+    column = min(1.75, 0.47 * width)
 
     def heading(x: float, text: str) -> None:
         axes.text(x, 0.16, text, fontsize=9.5, fontweight="bold", va="center")
@@ -412,14 +411,14 @@ def _draw_legend(
         color = _isodose_color(percent)
         axes.fill_between([0.05, 0.33], y - 0.055, y + 0.055, color=color, alpha=0.5, lw=0)
         axes.plot([0.05, 0.33], [y - 0.055, y - 0.055], color=color, lw=1.4)
-        axes.text(0.78, y, f"{percent:g} %", ha="right", va="center", fontsize=8.5)
+        axes.text(0.78, y, f"{percent:g} %", ha="right", va="center", fontsize=9.2)
         axes.text(
             column - 0.12,
             y,
             f"{percent * prescription_gy / 100:.2f} Gy",
             ha="right",
             va="center",
-            fontsize=8.5,
+            fontsize=9.2,
             color=MUTED,
         )
     y = (len(levels) + 2.35) * _ROW_IN + 0.06
@@ -428,7 +427,7 @@ def _draw_legend(
         f"Maximum {maximum_gy:.2f} Gy",
         f"({100 * maximum_gy / prescription_gy:.1f} %)",
     ):
-        axes.text(0.05, y, line, fontsize=7.5, color=MUTED, va="center")
+        axes.text(0.05, y, line, fontsize=8.2, color=MUTED, va="center")
         y += 0.85 * _ROW_IN
 
     heading(column, "Outlines")
@@ -446,5 +445,5 @@ def _draw_legend(
             ls="-" if solid else (0, (2, 0.8)),
             path_effects=[withStroke(linewidth=3.4, foreground=INK, alpha=0.8)],
         )
-        letters = int((step - 0.42) / 0.075)
-        axes.text(x + 0.38, y, short_text(structure.name, letters), va="center", fontsize=8)
+        letters = int((step - 0.42) / 0.082)
+        axes.text(x + 0.38, y, short_text(structure.name, letters), va="center", fontsize=9)

@@ -10,13 +10,11 @@ from typing import ParamSpec
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from ..case import Structure, StructureType
+from ..colors import Rgb
 from ..files import written_by_rename
 
-Rgb = tuple[float, float, float]
 Arguments = ParamSpec("Arguments")
 
 INK = "#1d2733"
@@ -24,23 +22,6 @@ MUTED = "#5b6875"
 GRID = "#dfe4ea"
 GOOD = "#0b6e4f"
 BAD = "#b3261e"
-
-#: Colours for structures that bring none: distinct for the colour-blind (Okabe and Ito 2008,
-#: black left out; two more from Tol's "bright" and "muted" sets).
-PALETTE = (
-    "#0072b2",
-    "#e69f00",
-    "#009e73",
-    "#cc79a7",
-    "#56b4e9",
-    "#d55e00",
-    "#882255",
-    "#999933",
-    "#4477aa",
-    "#b7a100",
-)
-TARGET_PALETTE = ("#d00000", "#7b2cbf", "#e85d04")
-EXTERNAL_COLOR = "#d8dee6"
 
 _SETTINGS = {
     "font.family": "sans-serif",
@@ -88,24 +69,6 @@ def short_text(text: str, limit: int = 28) -> str:
     """One printable line of at most `limit` characters, for names that came from outside."""
     clean = printable(text)
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
-
-
-def structure_colors(structures: tuple[Structure, ...]) -> dict[str, Rgb]:
-    """RGB 0 … 1 of every structure by name: its own colour, else one from the palettes."""
-    colors: dict[str, Rgb] = {}
-    targets = organs = 0
-    for structure in structures:
-        if structure.type is StructureType.EXTERNAL:
-            colors[structure.name] = to_rgb(EXTERNAL_COLOR)
-        elif structure.color is not None:
-            colors[structure.name] = tuple(c / 255.0 for c in structure.color)
-        elif structure.type is StructureType.TARGET:
-            colors[structure.name] = to_rgb(TARGET_PALETTE[targets % len(TARGET_PALETTE)])
-            targets += 1
-        else:
-            colors[structure.name] = to_rgb(PALETTE[organs % len(PALETTE)])
-            organs += 1
-    return colors
 
 
 def luminance(color: Rgb) -> float:

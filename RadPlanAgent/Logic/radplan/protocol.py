@@ -193,21 +193,32 @@ class Protocol:
         for goal in self.goals:
             if goal.priority == 1 and not goal.optional and goal.structure not in bound:
                 raise self._missing(goal.structure, f"needed by the must-goal {goal.label}", names)
-        notes += [
-            f"the case has no {p.target}: its prescription of {p.dose_gy:g} Gy is dropped"
-            for p in self.prescriptions
-            if p.target not in bound
-        ]
+        dropped = [p for p in self.prescriptions if p.target not in bound]
+        for prescription in dropped:
+            relative = [g.label for g in self._relative_goals(prescription.target)]
+            also = f", and so is what is relative to it: {', '.join(relative)}" if relative else ""
+            notes.append(
+                f"the case has no {prescription.target}: its prescription of "
+                f"{prescription.dose_gy:g} Gy is dropped{also}"
+            )
+        unusable = {g for p in dropped for g in self._relative_goals(p.target)}
         in_case_names = replace(
             self,
             prescriptions=tuple(
-                replace(p, target=bound[p.target]) for p in self.prescriptions if p.target in bound
+                replace(p, target=bound[p.target]) for p in self.prescriptions if p not in dropped
             ),
             goals=tuple(
-                replace(g, structure=bound.get(g.structure, g.structure)) for g in self.goals
+                replace(g, structure=bound.get(g.structure, g.structure))
+                for g in self.goals
+                if g not in unusable
             ),
+            aliases={},
         )
         return Binding(in_case_names, bound, missing, tuple(notes))
+
+    def _relative_goals(self, target: str) -> list[ClinicalGoal]:
+        """Goals that mean nothing without the target's prescription."""
+        return [g for g in self.goals if g.structure == target and g.needs_prescription]
 
     def _find(self, structure: str, names: tuple[str, ...]) -> str | None:
         """The case's name for a structure; None if it has none."""
@@ -249,8 +260,8 @@ class Binding:
     ----------
     protocol : Protocol
         The protocol in the case's names, without the prescriptions of targets that the case
-        lacks. Goals of structures that it lacks are still there, to be reported. This is what
-        plans are made from; what is stored is the protocol that was resolved.
+        lacks. Goals of structures that it lacks are still there, to be reported. It can be
+        stored, read and resolved again.
     names : mapping
         Name in the protocol → name in the case.
     missing : tuple of str
@@ -440,12 +451,13 @@ def _check_prescriptions(protocol: Protocol, where: str) -> None:
         here = f"{where}: prescription {number} ({prescription.target})"
         if targets.count(prescription.target) > 1:
             raise InputError(f"{here}: this target has two prescriptions; keep one")
-        named = target_dose_gy(prescription.target)
-        if named is not None and not math.isclose(named, prescription.dose_gy, abs_tol=0.01):
-            raise InputError(
-                f"{here}: field dose_gy: is {prescription.dose_gy:g} Gy, but the target's name "
-                f"says {named:g} Gy"
-            )
+        for name in (prescription.target, *protocol.aliases.get(prescription.target, ())):
+            named = target_dose_gy(name)
+            if named is not None and not math.isclose(named, prescription.dose_gy, abs_tol=0.01):
+                raise InputError(
+                    f"{here}: field dose_gy: is {prescription.dose_gy:g} Gy, but the name {name} "
+                    f"says {named:g} Gy"
+                )
         per_fraction = prescription.dose_per_fraction_gy
         if per_fraction is None:
             continue

@@ -231,13 +231,14 @@ def _hounsfield(file: DicomFile) -> np.ndarray:
     )
     if slope == 0:
         raise InputError(f"{file.path}: RescaleSlope is zero; export it again")
-    stored = decoded_pixels(file, file.read())
+    dataset = file.read()
+    stored = decoded_pixels(file, dataset)
     if stored.shape != (file.header.Rows, file.header.Columns):
         raise InputError(f"{file.path}: pixels of shape {stored.shape} are not a CT slice")
     hu = stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-    padding = file.header.get("PixelPaddingValue")
+    padding = dataset.get("PixelPaddingValue")
     if padding is not None:
-        limit = file.header.get("PixelPaddingRangeLimit", padding)
+        limit = dataset.get("PixelPaddingRangeLimit", padding)
         low, high = sorted((int(padding), int(limit)))
         hu[(stored >= low) & (stored <= high)] = OUTSIDE_HU
     return hu

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pydicom
 from pydicom import Dataset
-from pydicom.uid import UID
+from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from ..errors import InputError
 from ..progress import CancelRequested, ProgressReport, check_cancelled
@@ -19,16 +19,15 @@ RT_DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
 RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 RT_PLAN = "1.2.840.10008.5.1.4.1.1.481.5"
 
+#: Tag of Contour Data.
+CONTOUR_DATA = 0x30060050
 GZIP_MAGIC = b"\x1f\x8b"
 
 #: The only attributes read while looking through a folder; none identifies the patient.
 HEADER_KEYWORDS = [
-    "SpecificCharacterSet",
     "ImageType",
     "SOPClassUID",
     "SOPInstanceUID",
-    "Modality",
-    "SliceThickness",
     "PatientPosition",
     "StudyInstanceUID",
     "SeriesInstanceUID",
@@ -40,11 +39,8 @@ HEADER_KEYWORDS = [
     "Rows",
     "Columns",
     "PixelSpacing",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
     "RescaleIntercept",
     "RescaleSlope",
-    "RescaleType",
 ]
 
 
@@ -73,7 +69,11 @@ class DicomFile:
     def read(self) -> Dataset:
         """The whole object; `InputError` naming the file when it is damaged."""
         try:
-            return pydicom.dcmread(self.path)
+            dataset = pydicom.dcmread(self.path, force=True)
+            if "TransferSyntaxUID" not in dataset.file_meta:
+                # Files of before 1995 have no meta header and are in the default encoding.
+                dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+            return dataset
         except Exception as error:  # noqa: BLE001 - a damaged file can raise anything
             raise InputError(
                 f"{self.path}: cannot be read as DICOM ({_one_line(error)}); export it again"
@@ -265,8 +265,9 @@ def dicom_file(path: Path) -> DicomFile | None:
     InputError
         If the file cannot be opened or is DICOM but damaged.
     """
-    # Old files have no preamble; they start with an element of group 0002 or 0008, low byte first.
-    if not _begins_with(path, 128, b"DICM") and not any(
+    has_preamble = _begins_with(path, 128, b"DICM")
+    # Old files have none; they start with an element of group 0002 or 0008, low byte first.
+    if not has_preamble and not any(
         _begins_with(path, 0, start) for start in (b"\x02\x00", b"\x08\x00")
     ):
         return None
@@ -278,7 +279,11 @@ def dicom_file(path: Path) -> DicomFile | None:
         raise InputError(
             f"{path}: cannot be read as DICOM ({_one_line(error)}); export it again"
         ) from error
-    return DicomFile(path, header) if header.get("SOPClassUID") else None
+    if header.get("SOPClassUID") or header.file_meta.get("MediaStorageSOPClassUID"):
+        return DicomFile(path, header)
+    if has_preamble:
+        raise InputError(f"{path}: is DICOM but does not say what it holds; export it again")
+    return None
 
 
 def _begins_with(path: Path, offset: int, magic: bytes) -> bool:

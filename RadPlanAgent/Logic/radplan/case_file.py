@@ -113,7 +113,8 @@ def load_case(path: str | PathLike) -> Case:
         raise
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a radplan case file, or damaged ({error})") from error
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+        # RuntimeError: flipped bits can ask for encryption or features of zip that nobody has.
         raise InputError(f"{path}: case file is damaged ({error}); import it again") from error
 
 
@@ -124,11 +125,7 @@ def _case(meta: dict, arrays: dict[str, np.ndarray]) -> Case:
         Structure(
             name=entry["name"],
             type=StructureType(entry["type"]),
-            occupancy=Occupancy(
-                grid,
-                tuple(entry["start"]),
-                arrays[f"structure_{number}"].astype(np.float32),
-            ),
+            occupancy=_occupancy(grid, entry["start"], arrays[f"structure_{number}"]),
             source_name=entry["source_name"],
             color=tuple(entry["color"]) if entry["color"] is not None else None,
         )
@@ -165,3 +162,15 @@ def _case(meta: dict, arrays: dict[str, np.ndarray]) -> Case:
         dicom=dicom,
         warnings=tuple(meta.get("warnings", ())),
     )
+
+
+def _occupancy(grid: Grid, start: list[int], box: np.ndarray) -> Occupancy:
+    """Build a region; ValueError when its box leaves the grid or its values leave 0 … 1."""
+    occupancy = Occupancy(grid, tuple(start), box.astype(np.float32))
+    inside = all(
+        0 <= first <= last <= count
+        for first, last, count in zip(occupancy.start, occupancy.stop, grid.shape, strict=True)
+    )
+    if not inside or not np.all((occupancy.values >= 0) & (occupancy.values <= 1)):
+        raise ValueError("a structure does not fit the CT grid")
+    return occupancy

@@ -40,7 +40,7 @@ def read_mat(path: str | Path, name: str = "") -> Case:
     path = Path(path)
     content = _load(path)
     ct, cst = content.get("ct"), content.get("cst")
-    if not isinstance(ct, dict) or cst is None:
+    if not isinstance(ct, dict) or not isinstance(cst, (np.ndarray, list)):
         raise InputError(
             f"{path}: not a matRad or pyRadPlan plan: it has no 'ct' and 'cst' structures"
         )
@@ -157,10 +157,10 @@ def _rows(path: Path, cst: Any) -> list[list[Any]]:
     if isinstance(cst, np.ndarray):
         # A table of one row loses its first axis when it is read.
         rows = [list(row) for row in np.atleast_2d(cst)]
-    elif isinstance(cst, list) and cst and not isinstance(cst[0], (list, np.ndarray)):
-        rows = [cst]
     else:
-        rows = [list(row) for row in cst]
+        # From a v7.3 file it comes as one list, column after column; the second holds the names.
+        count = next((i for i, entry in enumerate(cst) if isinstance(entry, str)), 0)
+        rows = [cst[i::count] for i in range(count)]
     if not rows or any(len(row) < 4 or not isinstance(row[1], str) for row in rows):
         raise InputError(f"{path}: 'cst' is not a matRad table of structures")
     return rows

@@ -8,12 +8,15 @@ Rules, the same for every structure and dose:
   smallest number that gives `MIN_SAMPLES` samples, at most `MAX_DIVISIONS`, and at least 2 unless
   there are more than `MAX_DIVIDED_VOXELS` voxels. A sample stands for the volume it occupies, so
   volume is conserved exactly.
+* A structure made of whole voxels of the dose grid (a mask, as OpenKBP has them) is its voxels:
+  they are sampled at their centres. Divided, their outer corners would reach into doses that
+  neither the outline nor the optimizer saw.
 * In a partly filled voxel the cells with the highest (interpolated) occupancy are filled first:
   the structure lies on the side of its neighbours, not spread over the voxel.
 * Samples sit at low-discrepancy points of their cells, not at the centres: a dose that varies
   along one axis only would else be met at few values, and the DVH would be a staircase.
-  Only the undivided voxels of large structures on the dose grid, such as the body, are sampled at
-  their centres, so that the hottest voxel of a plan is in its DVH.
+  Large structures on the dose grid, such as the body, are sampled at voxel centres too, so that
+  the hottest voxel of a plan is in its DVH.
 * A large structure on a grid much finer than the dose grid is first averaged onto the dose grid.
 * Where the structure leaves the dose grid the dose counts as zero and the fraction is told
   (`StructureDose.uncovered_fraction`): ignoring that part would flatter nobody but hide it.
@@ -29,7 +32,7 @@ from .geometry import Grid, Occupancy
 from .metrics import StructureDose
 
 #: A structure has at least this many samples …
-MIN_SAMPLES = 40_000
+MIN_SAMPLES = 100_000
 #: … unless its voxels would be divided more finely than this along each axis.
 MAX_DIVISIONS = 8
 #: Voxels of structures with more of them than this are not divided …
@@ -133,12 +136,14 @@ def _samples(occupancy: Occupancy, dose_grid: Grid) -> tuple[np.ndarray, np.ndar
     """Sample points, LPS mm (n, 3) in order (z, y, x), and the volume of each, cc."""
     voxels = np.argwhere(occupancy.values > MIN_FILL)
     fill = occupancy.values[tuple(voxels.T)].astype(np.float64)
-    if len(fill) > MAX_DIVIDED_VOXELS:
+    partial = fill < 1 - MIN_FILL
+    finer = occupancy.grid.voxel_volume_cc < 0.99 * dose_grid.voxel_volume_cc
+    is_mask = not partial.any() and _shares_voxels(occupancy.grid, dose_grid)
+    if is_mask or len(fill) > MAX_DIVIDED_VOXELS:
         divisions = 1
     else:
         divisions = int(np.clip(np.ceil((MIN_SAMPLES / len(fill)) ** (1 / 3)), 2, MAX_DIVISIONS))
     cells = divisions**3
-    finer = occupancy.grid.voxel_volume_cc < 0.99 * dose_grid.voxel_volume_cc
     if divisions > 1 or finer:
         within = np.mod(0.5 + np.arange(len(fill) * cells)[:, None] * _R3, 1.0)
     else:
@@ -147,7 +152,6 @@ def _samples(occupancy: Occupancy, dose_grid: Grid) -> tuple[np.ndarray, np.ndar
     offsets = (corners + within.reshape(len(fill), cells, 3)) / divisions - 0.5
     index = voxels[:, None, :] + offsets
     weight = np.repeat(fill[:, None] / cells, cells, axis=1)
-    partial = fill < 1 - MIN_FILL
     weight[partial] = _fill_cells(occupancy.values, index[partial], fill[partial])
     kept = weight > MIN_FILL / cells
     index, weight = index[kept], weight[kept]
@@ -155,6 +159,16 @@ def _samples(occupancy: Occupancy, dose_grid: Grid) -> tuple[np.ndarray, np.ndar
     points = index * box.spacing_mm[::-1] + box.origin_mm[::-1]
     # What was too thin to count is given back, so that the volume is exactly the structure's.
     return points, weight * (occupancy.volume_cc / weight.sum())
+
+
+def _shares_voxels(grid: Grid, other: Grid) -> bool:
+    """Whether the voxels of one grid are voxels of the other, where both have any."""
+    spacing = np.asarray(grid.spacing_mm)
+    shift = np.subtract(grid.origin_mm, other.origin_mm) / spacing
+    return bool(
+        np.allclose(spacing, other.spacing_mm, rtol=1e-5)
+        and np.abs(shift - np.rint(shift)).max() < EDGE_TOLERANCE
+    )
 
 
 def _fill_cells(values: np.ndarray, index: np.ndarray, fill: np.ndarray) -> np.ndarray:
@@ -171,7 +185,7 @@ def _fill_cells(values: np.ndarray, index: np.ndarray, fill: np.ndarray) -> np.n
     """
     cells = index.shape[1]
     nearby = ndimage.map_coordinates(
-        values, index.reshape(-1, 3).T, order=1, mode="constant", cval=0.0
+        values, index.reshape(-1, 3).T, order=1, mode="grid-constant", cval=0.0
     ).reshape(-1, cells)
     rank = np.argsort(np.argsort(-nearby, axis=1), axis=1)
     return np.clip(fill[:, None] * cells - rank, 0.0, 1.0) / cells

@@ -16,7 +16,7 @@ from .style import INK, MUTED, new_figure, short_text, styled
 #: Margins of this part of the limit, or more, have the full colour.
 FULL_COLOR_MARGIN = 0.25
 #: Steps up to which every cell holds its number; beyond, a sign.
-MOST_NUMBERED_STEPS = 16
+MOST_NUMBERED_STEPS = 20
 _LABEL_IN = 2.55
 _ROW_IN = 0.27
 _WIDTH_IN = 10.0
@@ -92,12 +92,12 @@ def trajectory_figure(goals: Sequence[GoalHistory], steps: Sequence[StepLabel]) 
             frame = (_LABEL_IN + column * cell, heading - 0.02)
             size = (cell, _ROW_IN * len(goals) + 0.04)
             axes.add_patch(Rectangle(frame, *size, fill=False, edgecolor=INK, linewidth=2.2))
-    unit = "numbers: margin in the goal's unit, " if numbered else ""
+    unit = "numbers: margin in the goal's unit; " if numbered else ""
     axes.text(
-        _LABEL_IN,
+        0.1,
         height - footer / 2,
-        f"green +  met      red −  not met      ·  not evaluated      "
-        f"({unit}colour: margin relative to the limit)",
+        "green +  met     red −  not met     ·  not evaluated     ▼ framed: the plan     "
+        f"× undone     ({unit}colour: margin relative to the limit)",
         fontsize=7.5,
         color=MUTED,
         va="center",
@@ -107,7 +107,8 @@ def trajectory_figure(goals: Sequence[GoalHistory], steps: Sequence[StepLabel]) 
 
 def _draw_heading(axes: Axes, steps: Sequence[StepLabel], cell: float, heading: float) -> None:
     axes.text(_LABEL_IN - 0.1, heading - 0.14, "Step", ha="right", va="center", color=MUTED)
-    narrow = cell < 0.3
+    narrow = cell < 0.24  # too narrow for a number over every column
+    marks = ("plan", "undone") if cell >= 0.5 else ("▼", "×")
     for column, step in enumerate(steps):
         x = _LABEL_IN + (column + 0.5) * cell
         if not narrow or step.is_best or column % 2 == 0:
@@ -121,9 +122,7 @@ def _draw_heading(axes: Axes, steps: Sequence[StepLabel], cell: float, heading: 
                 fontweight="bold" if step.is_best else "normal",
                 color=INK if step.kept else MUTED,
             )
-        note = "" if step.kept else "×" if narrow else "undone"
-        if step.is_best:
-            note = "▼" if narrow else "plan"
+        note = marks[0] if step.is_best else "" if step.kept else marks[1]
         axes.text(
             x,
             heading - 0.34,

@@ -39,7 +39,10 @@ _STATES = {
     "cancelled": "Planning was stopped before it was done; this is the best plan until then.",
     "failed": "Planning ended with an error; this is the best plan until then.",
 }
-_FIRST_COLUMNS = ("volume_cc", "min_gy", "mean_gy", "max_gy", "D98%_gy", "D95%_gy", "D50%_gy")
+_FIRST_COLUMNS = (
+    *("volume_cc", "min_gy", "mean_gy", "max_gy", "D98%_gy", "D95%_gy", "D50%_gy"),
+    *("D5%_gy", "D2%_gy", "D0.1cc_gy", "D0.03cc_gy"),
+)
 _KINDS = {
     StructureType.TARGET: "target",
     StructureType.OAR: "organ",

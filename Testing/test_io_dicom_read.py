@@ -8,11 +8,11 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.uid import JPEG2000Lossless, generate_uid
-from synthetic_dicom import SIGNS, Roi, SyntheticStudy, change, circle, save, slice_file
 
 from radplan.case import StructureType
 from radplan.errors import CancelledError, InputError
 from radplan.io.dicom_read import read_dicom_folder, read_rtdose
+from synthetic_dicom import SIGNS, Roi, SyntheticStudy, change, circle, save, slice_file
 
 
 @pytest.fixture

@@ -69,7 +69,10 @@ def read_plan(
     dose = _plan_dose(doses, beam_numbers, fractions, frame_uid, warnings)
     if plan is None and dose is None:
         return None, tuple(warnings)
-    prescription = _prescription(plan, name_of_roi, warnings) if plan is not None else {}
+    if plan is not None:
+        prescription = _prescription(plan, name_of_roi, warnings)
+    else:
+        fractions, prescription = _overview(doses, set(name_of_roi.values()))
     # The plan's own label is free text that may identify the patient.
     return ImportedPlan("imported plan", beams, fractions, prescription, dose), tuple(warnings)
 
@@ -159,6 +162,20 @@ def _prescription(
         else:
             prescription[name] = dose
     return prescription
+
+
+def _overview(doses: list[_Dose], names: set[str]) -> tuple[int | None, dict[str, float]]:
+    """Fractions and prescription that a dose states itself, as ours do."""
+    overviews = [item for dose in doses for item in dose.dataset.get("PlanOverviewSequence") or ()]
+    if len(overviews) != 1:
+        return None, {}
+    entries = overviews[0].get("PrescriptionOverviewSequence") or ()
+    prescription = {
+        str(entry.EntityLongLabel): float(entry.TotalPrescriptionDose)
+        for entry in entries
+        if _has(entry, "TotalPrescriptionDose") and entry.get("EntityLongLabel") in names
+    }
+    return int(overviews[0].get("NumberOfFractionsIncluded") or 0) or None, prescription
 
 
 def _has(item: Dataset, keyword: str) -> bool:
@@ -305,7 +322,7 @@ def read_dose(file: DicomFile, dataset: Dataset, frame_uid: str) -> DoseImage:
     if min(row_spacing, column_spacing, abs(z_spacing)) <= 0:
         raise InputError(f"{where}: the dose grid has no spacing; export the dose again")
     upward = 1 if z_spacing > 0 else -1
-    dose_gy = stored[::upward, :: signs[1], :: signs[0]].astype(np.float32) * np.float32(scaling)
+    dose_gy = (stored[::upward, :: signs[1], :: signs[0]] * scaling).astype(np.float32)
     _, rows, columns = stored.shape
     grid = Grid(
         stored.shape,

@@ -10,9 +10,9 @@ from radplan.io.dicom_contours import (
     Contour,
     fill_contours,
     plane_slabs,
-    polygon_coverage,
     trace_contours,
 )
+from radplan.io.scanlines import covered_fraction, edges_of
 
 GRID = Grid((40, 90, 100), (1.1, 0.9, 2.5), (-54.3, -41.4, -50.2))
 Z_MM = GRID.axes_mm[0]
@@ -33,7 +33,7 @@ def test_coverage_agrees_with_counting_points_in_any_polygon():
     generator = np.random.default_rng(3)
     # Random polygons cross themselves and each other: even-odd must hold everywhere.
     polygons = [generator.uniform(-2, 14, (9, 2)) for _ in range(3)]
-    covered = polygon_coverage(polygons, (11, 12), sublines=64)
+    covered = covered_fraction(edges_of(polygons), (11, 12), lines=64)
     fine = 40
     y, x = (np.arange(11 * fine) + 0.5) / fine, (np.arange(12 * fine) + 0.5) / fine
     inside = np.zeros((y.size, x.size), bool)

@@ -238,7 +238,7 @@ def test_slice_of_another_size_is_named(tmp_path, study):
     assert "another size" in text and slice_file(folder, 6).name in text
 
 
-@pytest.mark.filterwarnings("ignore:End of file reached")
+@pytest.mark.filterwarnings("error")
 def test_truncated_and_broken_files_are_named(tmp_path, study):
     folder = study.write(tmp_path)
     data = slice_file(folder, 6).read_bytes()

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..geometry import Grid, Occupancy
+from .scanlines import covered_fraction, edges_of
 
 #: Lines per voxel along y on which contours are sampled.
 SUBLINES = 16
@@ -63,59 +64,6 @@ class FilledStructure:
     occupancy: Occupancy
     outside_mm: float
     warnings: tuple[str, ...] = ()
-
-
-def polygon_coverage(
-    polygons: list[np.ndarray], shape: tuple[int, int], sublines: int = SUBLINES
-) -> np.ndarray:
-    """Part of each pixel inside polygons, even-odd rule over all of them.
-
-    Parameters
-    ----------
-    polygons : list of ndarray, float64, (n, 2)
-        Closed polygons, points (column, row); pixel (i, j) spans i … i+1 and j … j+1.
-    shape : tuple of int
-        Rows and columns.
-    sublines : int
-        Sampling lines per row.
-
-    Returns
-    -------
-    ndarray, float64, (rows, columns)
-        Covered fraction, 0 … 1. What lies outside the pixels is cut off.
-    """
-    rows, columns = shape
-    start = np.concatenate(polygons)
-    end = np.concatenate([np.roll(p, -1, axis=0) for p in polygons])
-    # An edge crosses the lines at y = (k + 0.5) / sublines with low <= y < high: half open, so
-    # that a vertex shared by two edges is crossed once, or twice where the outline turns back.
-    low, high = np.minimum(start[:, 1], end[:, 1]), np.maximum(start[:, 1], end[:, 1])
-    first = np.clip(np.ceil(low * sublines - 0.5), 0, rows * sublines).astype(np.int64)
-    last = np.clip(np.ceil(high * sublines - 0.5), 0, rows * sublines).astype(np.int64)
-    counts = last - first
-    edge = np.repeat(np.arange(len(start)), counts)
-    line = first[edge] + np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    if not line.size:
-        return np.zeros(shape)
-    x0, y0 = start[edge].T
-    x1, y1 = end[edge].T
-    crossing = x0 + ((line + 0.5) / sublines - y0) * (x1 - x0) / (y1 - y0)
-    order = np.lexsort((crossing, line))
-    crossing, row = np.clip(crossing[order], 0, columns), line[order] // sublines
-
-    # Crossings alternate between entering and leaving. Entering at x adds the step function that
-    # covers pixel floor(x) in part and all pixels after it in full; leaving subtracts it. Summed
-    # as differences, then integrated along the row.
-    sign = np.where(np.arange(crossing.size) % 2 == 0, 1.0, -1.0)
-    pixel = np.floor(crossing).astype(np.int64)
-    width = columns + 2
-    in_part = sign * (pixel + 1 - crossing)
-    flat = row * width + pixel
-    steps = np.bincount(flat, in_part, rows * width)
-    steps += np.bincount(flat + 1, sign - in_part, rows * width)
-    covered = np.cumsum(steps.reshape(rows, width), axis=1)[:, :columns] / sublines
-    covered[covered < 1e-9] = 0.0
-    return np.minimum(covered, 1.0)
 
 
 def plane_slabs(
@@ -207,9 +155,8 @@ def fill_contours(contours: list[Contour], grid: Grid) -> FilledStructure:
         parts = overlap[touched] / grid.spacing_mm[2]
         if parts.max() < 1e-6:
             continue
-        covered = polygon_coverage(
-            [(p - corner) / grid.spacing_mm[:2] for p in polygons], values.shape[1:]
-        )
+        edges_in_pixels = edges_of([(p - corner) / grid.spacing_mm[:2] for p in polygons])
+        covered = covered_fraction(edges_in_pixels, values.shape[1:], SUBLINES)
         for index in np.flatnonzero(parts >= 1e-6):
             values[index] += np.float32(parts[index]) * covered
     box_grid = grid.cropped((first, row, column), (touched[-1] + 1, row_end, column_end))

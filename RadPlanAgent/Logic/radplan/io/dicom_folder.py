@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -101,6 +104,14 @@ class DicomFolder:
             if "LOCALIZER" not in (file.header.get("ImageType") or ()):
                 series.setdefault(file.series_uid, []).append(file)
         return {uid: tuple(files) for uid, files in series.items()}
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom's remarks on unusual values, which quote them, out of the output."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def scan_folder(

@@ -64,6 +64,12 @@ IDENTITY_KEYWORDS = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
+OPTIONAL_KEYWORDS = (
+    "SpecificCharacterSet",
+    "IssuerOfPatientID",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+)
 _NOT_TARGETS = {
     StructureType.EXTERNAL: "EXTERNAL",
     StructureType.OAR: "ORGAN",
@@ -98,10 +104,7 @@ def original_reference(case: Case) -> tuple[DicomReference, str]:
 def anonymous_identity(case: Case) -> Dataset:
     """Patient and study attributes that say only what the case is called."""
     label = re.sub(r"[\\^=]+", " ", case.name).strip()[:40] or "case"
-    identity = Dataset()
-    for keyword in IDENTITY_KEYWORDS[4:]:
-        setattr(identity, keyword, "")
-    del identity.DeidentificationMethod
+    identity = _identity(Dataset())
     identity.PatientName = f"{label}^Research"
     identity.PatientID = f"RADPLAN-{label}"
     identity.PatientIdentityRemoved = "YES"
@@ -118,24 +121,24 @@ def identity_of(path: Path, study_uid: str) -> Dataset:
         If there is no DICOM file, or it belongs to another study than the case.
     """
     candidates = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    for candidate in candidates:
-        file = dicom_file(candidate) if candidate.is_file() else None
-        if file is None:
-            continue
-        if str(file.header.get("StudyInstanceUID") or "") != study_uid:
-            raise InputError(
-                f"{candidate}: belongs to another study than the case; give a file of the CT"
-            )
-        original, identity = file.read(), Dataset()
-        for keyword in IDENTITY_KEYWORDS:
-            if keyword in original:
-                identity[keyword] = original[keyword]
-        # The modules require these, empty where the original does not know.
-        for keyword in IDENTITY_KEYWORDS[1:3] + IDENTITY_KEYWORDS[4:6] + IDENTITY_KEYWORDS[8:]:
-            if keyword not in identity:
-                setattr(identity, keyword, "")
-        return identity
-    raise InputError(f"{path}: no DICOM file here to take the patient's identity from")
+    files = [file for file in map(dicom_file, candidates) if file is not None]
+    if not files:
+        raise InputError(f"{path}: no DICOM file here to take the patient's identity from")
+    for file in files:
+        if str(file.header.get("StudyInstanceUID") or "") == study_uid:
+            return _identity(file.read())
+    raise InputError(f"{path}: belongs to another study than the case; give a file of the CT")
+
+
+def _identity(original: Dataset) -> Dataset:
+    """The identity attributes of an object; those that every object needs empty if missing."""
+    identity = Dataset()
+    for keyword in IDENTITY_KEYWORDS:
+        if keyword in original:
+            identity[keyword] = original[keyword]
+        elif keyword not in OPTIONAL_KEYWORDS:
+            setattr(identity, keyword, "")
+    return identity
 
 
 def ct_slice(

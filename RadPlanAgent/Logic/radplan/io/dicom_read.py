@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -14,6 +15,7 @@ from .dicom_folder import (
     RT_DOSE,
     choose_ct_series,
     dicom_file,
+    quiet_pydicom,
     require_ct_and_structures,
     scan_folder,
     the_structure_set,
@@ -22,6 +24,7 @@ from .dicom_plan import read_dose, read_plan
 from .dicom_structures import read_structures
 
 
+@quiet_pydicom()
 def read_dicom_folder(
     path: str | PathLike,
     *,
@@ -70,7 +73,7 @@ def read_dicom_folder(
     )
     plan, plan_warnings = read_plan(folder, structure_file, frame_uid, structures.name_of_roi)
     return Case(
-        name="dicom-case",
+        name=_neutral_name(series[0].series_uid),
         grid=ct.grid,
         ct_hu=ct.hu,
         structures=structures.structures,
@@ -87,6 +90,12 @@ def read_dicom_folder(
     )
 
 
+def _neutral_name(series_uid: str) -> str:
+    """A name that tells cases apart and says nothing about the patient."""
+    return f"dicom-{hashlib.sha256(series_uid.encode()).hexdigest()[:8]}"
+
+
+@quiet_pydicom()
 def read_rtdose(path: str | PathLike) -> DoseImage:
     """Read the dose of one RTDOSE file, Gy, as it stands there.
 

@@ -28,6 +28,7 @@ from scipy import ndimage
 
 from ..errors import InputError
 from ..geometry import Grid, Occupancy
+from .scanlines import covered_fraction, edges_of
 
 #: A region's bounding box gets at least this many voxels, by refining the reference grid …
 BOX_VOXELS = 30_000
@@ -41,6 +42,9 @@ PLANE_PIXEL_MM = 0.9
 LEVEL_STEP_MM = 0.7
 #: Planes further apart than this many usual spacings are not joined.
 MAX_GAP = 2.5
+#: Wanted relative error of the area of a section, and steps to get there.
+AREA_TOLERANCE = 1e-3
+AREA_STEPS = 5
 #: Contours may wander this far out of their plane.
 PLANE_TOLERANCE_MM = 0.05
 
@@ -88,7 +92,7 @@ def occupancy_from_contours(
     plane, shrink = _working_plane(grid)
     stack = _ContourStack(
         levels_mm,
-        [_coverage(_edges_of(planes[z]), plane) for z in levels_mm],
+        [_coverage(edges_of(planes[z]), plane) for z in levels_mm],
         spacing,
         (plane.dy, plane.dx),
     )
@@ -222,13 +226,6 @@ def _fill(
     return Occupancy.from_array(grid, np.clip(values, 0.0, 1.0))
 
 
-def _edges_of(contours: Sequence[np.ndarray]) -> np.ndarray:
-    """Edges (x0, y0, x1, y1) of closed polygons, float64 (n, 4)."""
-    return np.concatenate(
-        [np.hstack([c[:, :2], np.roll(c[:, :2], -1, axis=0)]) for c in contours]
-    )
-
-
 def _cut_triangles(corners: np.ndarray, z_mm: float) -> np.ndarray:
     """Edges (x0, y0, x1, y1) in which a plane cuts triangles (m, 3, 3), float64 (m, 4)."""
     above = corners[:, :, 2] >= z_mm
@@ -251,35 +248,10 @@ def _has_open_edges(triangles: np.ndarray) -> bool:
 
 
 def _coverage(edges: np.ndarray, plane: _Plane) -> np.ndarray:
-    """Fraction of each pixel inside closed outlines (even-odd rule), float64 (y, x).
-
-    Scan lines are spread over y; along each of them the covered length of a pixel is exact.
-    """
-    step = plane.dy / SCAN_LINES
-    x0, y0, x1, y1 = edges.T
-    # Scan lines at lower edge + (i + 0.5) step; an edge crosses those in its half-open y range.
-    first = np.ceil((np.minimum(y0, y1) - plane.y_edge) / step - 0.5).astype(int)
-    stop = np.ceil((np.maximum(y0, y1) - plane.y_edge) / step - 0.5).astype(int)
-    counts = stop - first
-    edge = np.repeat(np.arange(len(edges)), counts)
-    line = first[edge] + np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    y = plane.y_edge + (line + 0.5) * step
-    x = x0[edge] + (y - y0[edge]) * (x1 - x0)[edge] / (y1 - y0)[edge]
-    order = np.lexsort((x, line))
-    line, x = line[order], x[order]
-    # Every line enters and leaves the region in turn: +1 where it enters, -1 where it leaves.
-    sign = np.where(np.arange(x.size) % 2 == 0, 1.0, -1.0)
-    u = np.clip((x - plane.x_edge) / plane.dx, 0, plane.nx)
-    pixel = np.floor(u).astype(int)
-    row = line // SCAN_LINES
-    width = plane.nx + 2
-    steps = np.bincount(
-        np.concatenate([row * width + pixel, row * width + pixel + 1]),
-        np.concatenate([sign * (pixel + 1 - u), sign * (u - pixel)]),
-        minlength=plane.ny * width,
-    )
-    filled = np.cumsum(steps.reshape(plane.ny, width), axis=1)[:, : plane.nx]
-    return np.clip(filled / SCAN_LINES, 0.0, 1.0)
+    """Fraction of each pixel inside closed outlines (even-odd rule), float64 (y, x)."""
+    corner = np.array([plane.x_edge, plane.y_edge] * 2)
+    pixel = np.array([plane.dx, plane.dy] * 2)
+    return covered_fraction((edges - corner) / pixel, (plane.ny, plane.nx), SCAN_LINES)
 
 
 class _ContourStack:
@@ -395,9 +367,17 @@ class _ContourStack:
         """Coverage of pixels when the outline encloses an area (pixels); borders are straight."""
         if area <= 0:
             return np.zeros_like(distance_mm)
+        pixel = float(np.mean(self._pixel_mm))
         below = min(int(area), distance_mm.size - 1)
         level = np.partition(distance_mm, below, axis=None)[below]
-        return np.clip(0.5 - (distance_mm - level) / float(np.mean(self._pixel_mm)), 0.0, 1.0)
+        for _ in range(AREA_STEPS):  # Newton steps; the area grows by the band's pixels / pixel
+            coverage = np.clip(0.5 - (distance_mm - level) / pixel, 0.0, 1.0)
+            missing = area - coverage.sum()
+            band = np.count_nonzero((coverage > 0) & (coverage < 1))
+            if abs(missing) <= AREA_TOLERANCE * area or not band:
+                break
+            level += missing * pixel / band
+        return coverage
 
 
 def _touching(coverage: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The terms of the optimizer's cost: what each one measures, and its gradient.
 
-Every function takes the doses of a structure's voxels and the share of the structure's volume that
-each voxel holds (shares sum to one), so that a weight means the same for a small and a large organ.
+Every function takes the doses of a structure's voxels and the share of the structure's volume
+that each voxel holds (shares sum to one), so that a weight means the same for a small and a large
+organ.
 All are in Gy² but `mean_dose`, which is in Gy.
 """
 

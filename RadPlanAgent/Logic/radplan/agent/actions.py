@@ -1,0 +1,200 @@
+"""The only ways to change a plan: typed, bounded, each with its author and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+
+from ..errors import InputError
+from ..optimize import Objective
+
+#: Objective weights stay within these.
+WEIGHT_BOUNDS = (1e-3, 1e6)
+#: One action changes a weight by at most this factor, either way.
+LARGEST_WEIGHT_FACTOR = 10.0
+
+
+@dataclass(frozen=True)
+class ChangeWeight:
+    """Multiply an objective's weight by a factor."""
+
+    objective_id: str
+    factor: float
+    reason: str
+    author: str
+    kind: str = "change_weight"
+
+
+@dataclass(frozen=True)
+class ChangeDose:
+    """Set an objective's dose level, Gy for the whole course."""
+
+    objective_id: str
+    dose_gy: float
+    reason: str
+    author: str
+    kind: str = "change_dose"
+
+
+@dataclass(frozen=True)
+class ChangeVolume:
+    """Set an objective's volume, percent of the structure."""
+
+    objective_id: str
+    volume_percent: float
+    reason: str
+    author: str
+    kind: str = "change_volume"
+
+
+@dataclass(frozen=True)
+class AddObjective:
+    """Add an objective."""
+
+    objective: Objective
+    reason: str
+    author: str
+    kind: str = "add_objective"
+
+
+@dataclass(frozen=True)
+class RemoveObjective:
+    """Remove an objective."""
+
+    objective_id: str
+    reason: str
+    author: str
+    kind: str = "remove_objective"
+
+
+Action = ChangeWeight | ChangeDose | ChangeVolume | AddObjective | RemoveObjective
+ACTION_TYPES: dict[str, type] = {
+    t.kind: t for t in (ChangeWeight, ChangeDose, ChangeVolume, AddObjective, RemoveObjective)
+}
+
+
+def action_to_dict(action: Action) -> dict:
+    """Plain values for JSON."""
+    return asdict(action)
+
+
+def action_from_dict(values: dict) -> Action:
+    """Read back what `action_to_dict` wrote; `InputError` if it is no action."""
+    values = dict(values)
+    action_type = ACTION_TYPES.get(values.get("kind", ""))
+    if action_type is None:
+        raise InputError(
+            f"action kind {values.get('kind')!r} is unknown; there are {', '.join(ACTION_TYPES)}"
+        )
+    try:
+        if action_type is AddObjective:
+            values["objective"] = Objective(**values["objective"])
+        return action_type(**values)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"action {values.get('kind')}: {error}") from None
+
+
+def find_objective(objectives: Sequence[Objective], objective_id: str) -> Objective:
+    """The objective of that id; `InputError` naming those that exist otherwise."""
+    for objective in objectives:
+        if objective.id == objective_id:
+            return objective
+    known = ", ".join(o.id for o in objectives)
+    raise InputError(f"there is no objective {objective_id!r}; there are {known}")
+
+
+def describe_action(action: Action, objectives: Sequence[Objective]) -> str:
+    """What the action changes, in plain words, given the objectives before it."""
+    if isinstance(action, AddObjective):
+        return f"add {action.objective.describe()}"
+    objective = find_objective(objectives, action.objective_id)
+    if isinstance(action, RemoveObjective):
+        return f"remove {objective.describe()}"
+    subject = f"{objective.structure} {objective.function.replace('_', ' ')}"
+    if isinstance(action, ChangeWeight):
+        new = objective.weight * action.factor
+        return f"{subject}: weight {objective.weight:.3g} → {new:.3g}"
+    if isinstance(action, ChangeDose):
+        return f"{subject}: dose {objective.dose_gy:.4g} → {action.dose_gy:.4g} Gy"
+    return f"{subject}: volume {objective.volume_percent:.3g} → {action.volume_percent:.3g} %"
+
+
+def apply_actions(
+    objectives: Sequence[Objective],
+    actions: Sequence[Action],
+    *,
+    structures: Sequence[str],
+    largest_dose_gy: float,
+) -> tuple[Objective, ...]:
+    """The objectives after the actions.
+
+    Parameters
+    ----------
+    objectives, actions
+        Applied in order.
+    structures : sequence of str
+        Names that new objectives may use.
+    largest_dose_gy : float
+        No dose level may exceed this.
+
+    Raises
+    ------
+    InputError
+        If an action names something unknown or leaves its bounds; nothing is changed then.
+    """
+    current = list(objectives)
+    for action in actions:
+        if isinstance(action, AddObjective):
+            new = action.objective
+            if new.structure not in structures:
+                raise InputError(
+                    f"objective for unknown structure {new.structure!r}; there are "
+                    f"{', '.join(structures)}"
+                )
+            if any(o.id == new.id for o in current):
+                raise InputError(f"there is already an objective {new.id!r}; change it instead")
+            current.append(new)
+        elif isinstance(action, RemoveObjective):
+            current.remove(find_objective(current, action.objective_id))
+        else:
+            old = find_objective(current, action.objective_id)
+            current[current.index(old)] = new = _changed(old, action)
+        if not isinstance(action, RemoveObjective):
+            _check_bounds(new, largest_dose_gy)
+    if not current:
+        raise InputError("the actions would remove every objective")
+    return tuple(current)
+
+
+def _changed(objective: Objective, action: Action) -> Objective:
+    if isinstance(action, ChangeWeight):
+        factor = action.factor
+        if not (np.isfinite(factor) and 1 <= max(factor, 1 / factor if factor > 0 else np.inf)):
+            raise InputError(f"{objective.id}: weight factor must be a positive number")
+        if max(factor, 1 / factor) > LARGEST_WEIGHT_FACTOR * (1 + 1e-9):
+            raise InputError(
+                f"{objective.id}: weight factor {factor:g} is beyond {LARGEST_WEIGHT_FACTOR:g}"
+            )
+        return replace(objective, weight=objective.weight * factor)
+    if isinstance(action, ChangeDose):
+        if objective.dose_gy is None:
+            raise InputError(f"{objective.id}: {objective.function} has no dose level")
+        return replace(objective, dose_gy=action.dose_gy)
+    if objective.volume_percent is None:
+        raise InputError(f"{objective.id}: {objective.function} has no volume")
+    return replace(objective, volume_percent=action.volume_percent)
+
+
+def _check_bounds(objective: Objective, largest_dose_gy: float) -> None:
+    low, high = WEIGHT_BOUNDS
+    if not low <= objective.weight <= high:
+        raise InputError(
+            f"{objective.id}: weight {objective.weight:g} is outside {low:g} … {high:g}"
+        )
+    if objective.dose_gy is not None and objective.dose_gy > largest_dose_gy:
+        raise InputError(
+            f"{objective.id}: dose {objective.dose_gy:g} Gy is above the {largest_dose_gy:g} Gy "
+            "that an objective may ask for"
+        )

@@ -1,0 +1,140 @@
+"""Helper structures that planners draw for themselves: rings and overlap-free parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ..case import Case, StructureType
+from ..geometry import Grid, Occupancy
+from ..protocol import Protocol
+
+#: Rings around a target: distance from it, mm, and the share of its prescription wanted there.
+#: Levels follow the fall-off that 7 to 9 static fields reach (about 10 % per 3 mm near the target).
+RINGS: tuple[tuple[float, float, float], ...] = (
+    (3.0, 10.0, 0.95),
+    (10.0, 20.0, 0.75),
+    (20.0, 40.0, 0.55),
+    (40.0, np.inf, 0.40),
+)
+#: Dose can fall from one prescription level to a lower one only over some distance: this far from
+#: a higher target, a lower target is not asked to be free of overdose.
+LEVEL_GRADIENT_MM = 10.0
+#: Helpers smaller than this are left out: they are slivers of partial voxels.
+SMALLEST_HELPER_CC = 0.3
+
+
+@dataclass(frozen=True)
+class PlanningStructures:
+    """Structures and helpers on the dose grid, and what each helper was made from.
+
+    Parameters
+    ----------
+    occupancies : dict of name to Occupancy
+        Case structures and helpers on the dose grid.
+    parent : dict of name to name
+        For each helper that is a part of one structure, that structure.
+    ring_level_gy : dict of name to float
+        For each ring, the dose wanted in it.
+    """
+
+    occupancies: dict[str, Occupancy]
+    parent: dict[str, str]
+    ring_level_gy: dict[str, float]
+
+    def structure_of(self, name: str) -> str:
+        """The case structure behind a name: itself, or the parent of a helper part."""
+        return self.parent.get(name, name)
+
+    def part_outside_targets(self, structure: str) -> str:
+        """Name of a structure's overlap-free part, or its own name when it overlaps nothing."""
+        helper = overlap_free_name(structure)
+        return helper if helper in self.occupancies else structure
+
+
+def overlap_free_name(structure: str) -> str:
+    """Name of the part of an organ outside all targets, or of a target outside higher ones."""
+    return f"z{structure}_free"
+
+
+def core_name(target: str) -> str:
+    """Name of the part of a lower target that is not near a higher one."""
+    return f"z{target}_core"
+
+
+def _distance_mm(mask: np.ndarray, grid: Grid) -> np.ndarray:
+    """Distance of every voxel centre from the nearest voxel of a mask, mm (infinite if none)."""
+    if not mask.any():
+        return np.full(mask.shape, np.inf, np.float32)
+    return ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm[::-1]).astype(np.float32)
+
+
+def make_planning_structures(case: Case, protocol: Protocol, grid: Grid) -> PlanningStructures:
+    """Bring the case onto the dose grid and draw the helpers a dosimetrist would draw.
+
+    * ``z<organ>_free``: the part of an organ outside every target, where sparing costs no coverage;
+    * ``z<target>_free``: the part of a target outside all targets of higher prescription;
+    * ``z<target>_core``: of that, what is at least `LEVEL_GRADIENT_MM` from a higher target;
+    * ``zRing<i>_<target>``: normal tissue by distance (`RINGS`), each voxel given to the target
+      that justifies the highest dose in it, so that a ring never asks for less than the fall-off
+      of another target allows.
+
+    Structures that fill no dose voxel are left out.
+    """
+    on_grid = {s.name: s.occupancy.onto(grid) for s in case.structures}
+    occupancies = {name: o for name, o in on_grid.items() if not o.is_empty}
+    parent: dict[str, str] = {}
+    prescriptions = sorted(
+        (p for p in protocol.prescriptions if p.target in occupancies),
+        key=lambda p: -p.dose_gy,
+    )
+
+    def add(name: str, of: str, array: np.ndarray) -> None:
+        helper = Occupancy.from_array(grid, array)
+        if helper.volume_cc >= SMALLEST_HELPER_CC:
+            occupancies[name], parent[name] = helper, of
+
+    higher = np.zeros(grid.shape, np.float32)
+    for prescription in prescriptions:
+        target = on_grid[prescription.target].array()
+        if higher.any():
+            free = np.clip(target - higher, 0, 1)
+            if free.sum() < 0.99 * target.sum():
+                add(overlap_free_name(prescription.target), prescription.target, free)
+            far = _distance_mm(higher >= 0.5, grid) > LEVEL_GRADIENT_MM
+            add(core_name(prescription.target), prescription.target, free * far)
+        higher = np.maximum(higher, target)
+    in_targets = higher
+    for structure in case.of_type(StructureType.OAR):
+        if structure.name not in occupancies:
+            continue
+        organ = on_grid[structure.name].array()
+        overlap = np.minimum(organ, in_targets)
+        if overlap.sum() * grid.voxel_volume_cc > 0.01:
+            add(overlap_free_name(structure.name), structure.name, np.clip(organ - overlap, 0, 1))
+
+    body = on_grid[case.external.name].array() * (in_targets <= 0)
+    level = np.zeros(grid.shape, np.float32)
+    ring = np.full(grid.shape, -1, np.int16)
+    ring_names, ring_level_gy = [], {}
+    for prescription in prescriptions:
+        distance = _distance_mm(on_grid[prescription.target].mask(), grid)
+        for index, (near, far, share) in enumerate(RINGS, start=1):
+            wanted = share * prescription.dose_gy
+            here = (distance > near) & (distance <= far) & (wanted > level)
+            level[here] = wanted
+            ring[here] = len(ring_names)
+            ring_names.append(f"zRing{index}_{prescription.target}")
+            ring_level_gy[ring_names[-1]] = wanted
+        # Next to a target nothing is asked, so that its edge is not pulled down.
+        edge = distance <= RINGS[0][0]
+        level[edge], ring[edge] = np.inf, -1
+    for index, name in enumerate(ring_names):
+        array = body * (ring == index)
+        if array.sum() * grid.voxel_volume_cc >= SMALLEST_HELPER_CC:
+            occupancies[name] = Occupancy.from_array(grid, array)
+        else:
+            del ring_level_gy[name]
+    return PlanningStructures(occupancies, parent, ring_level_gy)

@@ -1,0 +1,157 @@
+"""Which of two plans is better, and what changed between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..metrics import Metric
+from ..protocol import Protocol
+from ..scorecard import GoalResult, Scorecard
+
+#: Limits every target is held to, whether or not the protocol says so (ICRU 83: near-minimum at
+#: least 95 %, near-maximum at most 107 % of the prescription). They rank after the goals of
+#: priority 2. The near-maximum counts for the highest prescription only (next to it a lower target
+#: cannot be cold), and only where the protocol has no such limit of priority 1 or 2.
+NEAR_MINIMUM = 0.95
+NEAR_MAXIMUM = 1.07
+#: An organ's burden: how much of its limits it uses, limits on a maximum counting less, since far
+#: below them little is gained; and its mean dose relative to the prescription.
+LIMIT_SHARE = 0.7
+MAXIMUM_SHARE = 0.2
+MEAN_SHARE = 0.3
+#: What inhomogeneity, (D2 − D98)/prescription, and non-conformity, 1 − CI, of the target cost.
+INHOMOGENEITY_COST = 0.5
+NONCONFORMITY_COST = 0.2
+#: Violations that differ by less are not ruled on by rank but weighed against the burden.
+VIOLATION_TOLERANCE = 0.02
+#: A burden must fall by more than this share to count.
+BURDEN_TOLERANCE = 3e-3
+#: A dose to at most this much of an organ is a maximum.
+SMALL_VOLUME_CC = 3.0
+SMALL_VOLUME_PERCENT = 5.0
+#: Shares of a limit are relative to no less than this (in the limit's unit).
+SMALLEST_SCALE = {"Gy": 5.0, "%": 5.0, "cc": 5.0, "": 0.05}
+
+
+@dataclass(frozen=True)
+class PlanQuality:
+    """How good a plan is; earlier tiers rule over later ones, and less is better.
+
+    Parameters
+    ----------
+    tiers : tuple of float
+        `Scorecard.rank`, and after priority 2 the targets' shortfall against `NEAR_MINIMUM` and
+        `NEAR_MAXIMUM`.
+    burden : float
+        What organs get, relative to their limits, what goals are missed by, and how uneven and
+        loose the dose to the target is.
+    """
+
+    tiers: tuple[float, ...]
+    burden: float
+
+    def better_than(self, other: PlanQuality) -> bool:
+        """Whether this plan is better by more than the tolerances."""
+        for mine, theirs in zip(self.tiers, other.tiers, strict=True):
+            if mine > theirs + VIOLATION_TOLERANCE:
+                return False
+            if mine < theirs - VIOLATION_TOLERANCE:
+                return True
+        return self.burden < other.burden * (1 - BURDEN_TOLERANCE)
+
+
+def plan_quality(
+    scorecard: Scorecard, protocol: Protocol, organs: tuple[str, ...]
+) -> PlanQuality:
+    """Rank value of a plan, from its scorecard alone."""
+    rank = scorecard.rank()
+    tiers = (*rank[:4], target_shortfall(scorecard, protocol), *rank[4:])
+    burden = sum(organ_burden(scorecard, protocol, organ) for organ in organs)
+    burden += sum(rank[1::2])
+    burden += INHOMOGENEITY_COST * inhomogeneity(scorecard, protocol)
+    burden += NONCONFORMITY_COST * (1 - scorecard.conformity_index)
+    return PlanQuality(tiers, burden)
+
+
+def target_shortfall(scorecard: Scorecard, protocol: Protocol) -> float:
+    """Summed shortfall of all targets against the near-minimum and near-maximum, relative."""
+    highest = max(p.dose_gy for p in protocol.prescriptions)
+    limited = {g.structure for g in protocol.goals if g.op == "<=" and g.priority <= 2}
+    total = 0.0
+    for prescription in protocol.prescriptions:
+        doses = scorecard.structures[prescription.target]
+        total += max(0.0, NEAR_MINIMUM - doses["D98%_gy"] / prescription.dose_gy)
+        if prescription.dose_gy == highest and prescription.target not in limited:
+            total += max(0.0, doses["D2%_gy"] / prescription.dose_gy - NEAR_MAXIMUM)
+    return total
+
+
+def inhomogeneity(scorecard: Scorecard, protocol: Protocol) -> float:
+    """(D2 − D98) of the highest target over its prescription."""
+    highest = max(protocol.prescriptions, key=lambda p: p.dose_gy)
+    doses = scorecard.structures[highest.target]
+    return (doses["D2%_gy"] - doses["D98%_gy"]) / highest.dose_gy
+
+
+def organ_burden(scorecard: Scorecard, protocol: Protocol, organ: str) -> float:
+    """How much of its limits an organ uses (1 = all), and of the prescription on average."""
+    used = [
+        (MAXIMUM_SHARE if is_maximum(r.goal.metric) else LIMIT_SHARE)
+        * r.achieved
+        / max(abs(r.goal.value), SMALLEST_SCALE[r.goal.unit])
+        for r in scorecard.goals
+        if r.goal.structure == organ and r.goal.op == "<=" and r.achieved is not None
+    ]
+    highest = max(p.dose_gy for p in protocol.prescriptions)
+    mean = scorecard.structures[organ]["mean_gy"] / highest
+    return sum(used) / max(len(used), 1) + MEAN_SHARE * mean
+
+
+def is_maximum(metric: Metric) -> bool:
+    """Whether a metric asks for the dose to no more than a small volume."""
+    if metric.kind == "D":
+        limit = SMALL_VOLUME_CC if metric.level_unit == "cc" else SMALL_VOLUME_PERCENT
+        return metric.level <= limit
+    return metric.kind == "max"
+
+
+def goal_text(result: GoalResult) -> str:
+    """A goal in words, e.g. ``Parotid_L mean ≤ 26 Gy``."""
+    goal = result.goal
+    sign = "≤" if goal.op == "<=" else "≥"
+    return f"{goal.structure} {goal.metric} {sign} {goal.value:g} {goal.unit}".rstrip()
+
+
+def compare(before: Scorecard, after: Scorecard, largest: int = 4) -> str:
+    """What a step did, in one sentence: goals newly met or lost, then the largest changes."""
+    pairs = [
+        (b, a)
+        for b, a in zip(before.goals, after.goals, strict=True)
+        if a.achieved is not None and b.achieved is not None
+    ]
+    parts = []
+    gained = [goal_text(a) for b, a in pairs if a.met and not b.met]
+    lost = [goal_text(a) for b, a in pairs if b.met and not a.met]
+    if gained:
+        parts.append(f"now met: {', '.join(gained)}")
+    if lost:
+        parts.append(f"lost: {', '.join(lost)}")
+    changes = sorted(
+        pairs,
+        key=lambda p: -abs(p[1].achieved - p[0].achieved)
+        / max(abs(p[1].goal.value), SMALLEST_SCALE[p[1].goal.unit]),
+    )
+    moved, seen = [], set()
+    for b, a in changes:
+        key = (a.goal.structure, str(a.goal.metric))
+        if key in seen or abs(a.achieved - b.achieved) < 0.05:
+            continue
+        seen.add(key)
+        moved.append(
+            f"{a.goal.structure} {a.goal.metric} {b.achieved:.1f} → {a.achieved:.1f} {a.goal.unit}"
+        )
+        if len(moved) == largest:
+            break
+    if moved:
+        parts.append("; ".join(m.rstrip() for m in moved))
+    return "; ".join(parts) or "nothing changed noticeably"

@@ -1,0 +1,239 @@
+"""The built-in planner: improves a plan as a dosimetrist would, by rules, without a model.
+
+It first pursues goals that are not met, the most important first; then homogeneity of the
+highest target; then it pushes every organ down as far as coverage and more important goals allow.
+Each move is tried on the best plan; what does not help is undone by the session and tried again
+more gently, until nothing helps any more. What to do next follows from the steps alone, so that an
+interrupted run continues as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..optimize import Objective
+from ..protocol import ClinicalGoal
+from ..scorecard import GoalResult
+from .actions import WEIGHT_BOUNDS, Action, AddObjective, ChangeDose, ChangeVolume, ChangeWeight
+from .initial import OVERDOSE_LEVEL, RING_WEIGHT, organ_objective
+from .quality import goal_text, inhomogeneity, organ_burden
+from .trajectory import Proposal, Situation, Stop
+
+AUTHOR = "rules"
+#: How hard a move is tried: first strong, then more gently after each failure.
+STRENGTHS = (2.5, 1.4)
+#: Below this inhomogeneity, (D2 − D98)/prescription, a target needs no further evening out.
+HOMOGENEOUS_ENOUGH = 0.04
+
+
+class RulesPlanner:
+    """Plans by rules; a pure function of the situation."""
+
+    name = "rules"
+
+    def propose(self, situation: Situation) -> Proposal | Stop:
+        """The next thing to try, or the decision to stop.
+
+        Parameters
+        ----------
+        situation : Situation
+
+        Returns
+        -------
+        Proposal or Stop
+        """
+        for proposal in self._moves(situation):
+            if proposal.actions:
+                return proposal
+        unmet = [r for r in situation.best.scorecard.goals if r.met is False]
+        if unmet:
+            return Stop(
+                f"{len(unmet)} goal(s) stay unmet and no further change helps without harming "
+                "what matters more"
+            )
+        return Stop("all goals are met and no organ can be spared more without harming the rest")
+
+    def _moves(self, s: Situation) -> Iterator[Proposal]:
+        """All moves still worth trying on the best plan, in order of preference."""
+        unmet = sorted(
+            (r for r in s.best.scorecard.goals if r.met is False),
+            key=lambda r: r.goal.priority,
+        )
+        for priority in sorted({r.goal.priority for r in unmet}):
+            group = [r for r in unmet if r.goal.priority == priority]
+            if len(group) > 1:
+                yield from self._try(
+                    s,
+                    f"meet priority {priority}",
+                    "goals",
+                    f"Meet the {len(group)} unmet goals of priority {priority}",
+                    lambda strength, group=group: _merged(
+                        a for r in group for a in self._meet(s, r, strength)
+                    ),
+                )
+            for result in group:
+                yield from self._try(
+                    s,
+                    f"meet {goal_text(result)}",
+                    "goals",
+                    f"Meet {goal_text(result)}",
+                    lambda strength, result=result: self._meet(s, result, strength),
+                )
+        if inhomogeneity(s.best.scorecard, s.protocol) > HOMOGENEOUS_ENOUGH:
+            yield from self._try(
+                s,
+                "homogeneity",
+                "homogeneity",
+                "Even out the dose in the highest target",
+                lambda strength: self._homogenize(s, strength),
+            )
+        organs = sorted(
+            (o for o in s.organs if o in s.best.scorecard.structures),
+            key=lambda o: -organ_burden(s.best.scorecard, s.protocol, o),
+        )
+        yield from self._try(
+            s,
+            "spare all organs",
+            "sparing",
+            "Push all organs down together",
+            lambda strength: _merged(a for o in organs for a in self._spare(s, o, strength)),
+        )
+        for organ in organs:
+            yield from self._try(
+                s,
+                f"spare {organ}",
+                "sparing",
+                f"Push {organ} down",
+                lambda strength, organ=organ: self._spare(s, organ, strength),
+            )
+        yield from self._try(
+            s,
+            "spare normal tissue",
+            "sparing",
+            "Draw the dose closer around the targets",
+            lambda strength: self._conform(s, strength),
+        )
+
+    def _try(self, s: Situation, move, phase, title, make_actions) -> Iterator[Proposal]:
+        """The move at the strength that its failures so far leave, if any is left."""
+        failures = sum(1 for step in s.steps if step.move == move and not step.kept)
+        if failures < len(STRENGTHS):
+            yield Proposal(move, phase, title, tuple(make_actions(STRENGTHS[failures])))
+
+    def _of(self, s: Situation, structure: str, *functions: str) -> list[Objective]:
+        """Objectives of the best plan on a structure or its helper parts."""
+        return [
+            o
+            for o in s.best.objectives
+            if s.structures.structure_of(o.structure) == structure
+            and (not functions or o.function in functions)
+        ]
+
+    def _meet(self, s: Situation, result: GoalResult, strength: float) -> list[Action]:
+        goal = result.goal
+        reason = (
+            f"{goal_text(result)} is not met: it is {result.achieved:.1f} {goal.unit}".rstrip()
+        )
+        prescription_gy = s.protocol.prescription_gy.get(goal.structure)
+        if prescription_gy is not None:
+            return self._meet_target(s, goal, prescription_gy, strength, reason)
+        if goal.op == ">=":
+            return []
+        return self._meet_organ(s, result, strength, reason)
+
+    def _meet_target(
+        self,
+        s: Situation,
+        goal: ClinicalGoal,
+        prescription_gy: float,
+        strength: float,
+        reason: str,
+    ) -> list[Action]:
+        under = self._of(s, goal.structure, "squared_underdosing")
+        over = self._of(s, goal.structure, "squared_overdosing")
+        if goal.metric.kind == "CI":
+            return self._conform(s, strength, f"{reason}, so dose must fall off faster outside")
+        if goal.metric.kind == "HI":
+            return _scaled(under + over, strength, reason)
+        if goal.op == ">=":
+            return _scaled(under, strength, f"{reason}, so underdose must cost more")
+        actions = _scaled(over, strength, f"{reason}, so overdose must cost more")
+        for objective in over:
+            lowest = prescription_gy * (1 + (OVERDOSE_LEVEL - 1) / 3)
+            if objective.dose_gy > lowest:
+                level = max(lowest, objective.dose_gy - 0.01 * prescription_gy)
+                actions.append(ChangeDose(objective.id, round(level, 3), reason, AUTHOR))
+        return actions
+
+    def _meet_organ(
+        self, s: Situation, result: GoalResult, strength: float, reason: str
+    ) -> list[Action]:
+        goal = result.goal
+        functions = ("mean_dose",) if goal.metric.kind == "mean" else ()
+        found = self._of(s, goal.structure, *functions)
+        if goal.metric.kind in ("V", "D", "max"):
+            found = [o for o in found if o.function != "mean_dose"] or found
+        if not found:
+            highest = max(p.dose_gy for p in s.protocol.prescriptions)
+            new = organ_objective(goal, s.structures, highest)
+            return [AddObjective(new, reason, AUTHOR)] if new else []
+        actions = _scaled(found, strength, reason)
+        excess = result.achieved / goal.value if goal.value > 0 else 1.0
+        if goal.metric.kind in ("D", "max") and excess > 1:
+            for objective in found:
+                if objective.dose_gy is not None:
+                    # Ask for as much less as the goal is missed by, but never for half at once.
+                    level = objective.dose_gy * max(0.5, 1 / excess)
+                    actions.append(ChangeDose(objective.id, round(level, 3), reason, AUTHOR))
+        return actions
+
+    def _homogenize(self, s: Situation, strength: float) -> list[Action]:
+        highest = max(s.protocol.prescriptions, key=lambda p: p.dose_gy)
+        spread = 100 * inhomogeneity(s.best.scorecard, s.protocol)
+        reason = (
+            f"D2% and D98% of {highest.target} are {spread:.1f} % of the prescription apart"
+        )
+        found = self._of(s, highest.target, "squared_underdosing", "squared_overdosing")
+        return _scaled(found, strength, reason)
+
+    def _spare(self, s: Situation, organ: str, strength: float) -> list[Action]:
+        doses = s.best.scorecard.structures[organ]
+        if doses["D2%_gy"] < 0.02 * max(p.dose_gy for p in s.protocol.prescriptions):
+            return []  # practically out of the beams
+        reason = (
+            f"{organ} (mean {doses['mean_gy']:.1f} Gy, near-maximum {doses['D2%_gy']:.1f} Gy) "
+            "may have room below its limits"
+        )
+        actions = _scaled(self._of(s, organ, "mean_dose"), strength, reason)
+        lower = 1 - 0.05 * strength
+        for objective in self._of(s, organ, "squared_overdosing"):
+            level = min(objective.dose_gy, doses["D2%_gy"]) * lower
+            actions.append(ChangeDose(objective.id, round(level, 3), reason, AUTHOR))
+        for objective in self._of(s, organ, "max_dvh"):
+            volume = round(objective.volume_percent * lower, 3)
+            actions.append(ChangeVolume(objective.id, volume, reason, AUTHOR))
+        return actions
+
+    def _conform(self, s: Situation, strength: float, reason: str = "") -> list[Action]:
+        rings = [o for o in s.best.objectives if o.structure in s.structures.ring_level_gy]
+        reason = reason or "normal tissue around the targets may have room below its dose"
+        heaviest = max((o.weight for o in rings), default=RING_WEIGHT)
+        return _scaled(rings, strength, reason) if heaviest < 100 * RING_WEIGHT else []
+
+
+def _scaled(objectives: list[Objective], factor: float, reason: str) -> list[Action]:
+    """Raise the weights of objectives, as far as their bounds allow."""
+    return [
+        ChangeWeight(o.id, factor, reason, AUTHOR)
+        for o in objectives
+        if o.weight * factor <= WEIGHT_BOUNDS[1]
+    ]
+
+
+def _merged(actions: Iterator[Action]) -> list[Action]:
+    """Of several actions of one kind on one objective, the first."""
+    first: dict[tuple, Action] = {}
+    for action in actions:
+        subject = action.objective.id if isinstance(action, AddObjective) else action.objective_id
+        first.setdefault((action.kind, subject), action)
+    return list(first.values())

@@ -1,0 +1,53 @@
+"""``radplan evaluate``: the scorecard of any dose, for example a clinical one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from .dvh_command import read_dose_file
+from .errors import InputError
+from .evaluation import DoseEvaluator
+from .io import load_case
+from .protocol import load_protocol
+from .scorecard import Scorecard
+from .session_folder import write_json
+
+
+def evaluate(
+    case_name: str, dose_name: str, protocol_name: str, normalize: bool, out: Path | None
+) -> Scorecard:
+    """Hold a dose against a protocol.
+
+    Parameters
+    ----------
+    case_name : str
+        What `radplan.io.load_case` takes.
+    dose_name : str
+        A dose file, or ``imported`` for the dose that came with the case.
+    protocol_name : str
+    normalize : bool
+        Whether the dose is first scaled so that the primary target's coverage is as prescribed.
+    out : Path, optional
+        Where to write scorecard.json.
+    """
+    case = load_case(case_name)
+    protocol = load_protocol(protocol_name).resolve(case.names).protocol
+    if dose_name == "imported":
+        if case.imported_plan is None or case.imported_plan.dose is None:
+            raise InputError(f"case {case_name} came without a dose; name a dose file")
+        dose = case.imported_plan.dose
+    else:
+        dose = read_dose_file(Path(dose_name))
+    evaluator = DoseEvaluator(case, protocol, dose.grid)
+    if normalize:
+        covered_gy = evaluator.coverage_gy(dose.dose_gy)
+        if covered_gy <= 0:
+            raise InputError(f"{protocol.primary.target} gets no dose, so it cannot be normalised")
+        dose = replace(dose, dose_gy=dose.dose_gy * (protocol.primary.dose_gy / covered_gy))
+    scorecard = evaluator.scorecard(evaluator.structure_doses(dose.dose_gy), step=0)
+    if out is not None:
+        write_json(out, scorecard.to_dict())
+    return scorecard
+
+

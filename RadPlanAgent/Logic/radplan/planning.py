@@ -1,0 +1,356 @@
+"""The whole job, headless: from a case and a protocol to a judged plan in a session folder."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__
+from .agent.rules import RulesPlanner
+from .agent.trajectory import Step
+from .beams import Beam, make_beams
+from .case import Case
+from .case_file import load_case as load_case_file
+from .case_file import save_case
+from .errors import CancelledError, InputError
+from .geometry import Grid, Occupancy, Triple
+from .influence import choose_dose_grid, estimate_memory, influence_matrix
+from .influence.matrix import InfluenceMatrix
+from .io import load_case
+from .outputs import write_outputs
+from .progress import never, silent
+from .protocol import Binding, load_protocol, protocol_from_dict
+from .scorecard import Scorecard
+from .session import Planner, PlanningSession, SessionSettings
+from .session_folder import SessionFolder
+
+#: Packages whose versions a plan depends on.
+RECORDED_PACKAGES = ("numpy", "scipy", "pyRadPlan", "pydicom", "slicer-core")
+PLANNERS: dict[str, Callable[[], Planner]] = {"rules": RulesPlanner}
+
+
+@dataclass(frozen=True)
+class PlanRequest:
+    """What to plan and how.
+
+    Parameters
+    ----------
+    case : str
+        What `radplan.io.load_case` takes.
+    protocol : str
+        Name or path of a protocol.
+    out : Path
+        The session folder to make.
+    planner : str
+        A key of `PLANNERS`.
+    beams : str, optional
+        Template or gantry angles; the protocol's when not given.
+    max_steps : int
+        Steps after the first plan.
+    spacing_mm : float, optional
+        Dose grid spacing; chosen for the case when not given.
+    bixel_width_mm : float
+    cache_dir : Path, optional
+        Where influence matrices are kept; a folder of the user's when not given.
+    processes : int, optional
+        Parallel processes of the dose engine.
+    structure_names : dict
+        Renames structures of the case before the protocol is held against it.
+    overwrite : bool
+        Whether an existing session in `out` is replaced.
+    """
+
+    case: str
+    protocol: str
+    out: Path
+    planner: str = "rules"
+    beams: str | None = None
+    max_steps: int = 40
+    spacing_mm: float | None = None
+    bixel_width_mm: float = 5.0
+    cache_dir: Path | None = None
+    processes: int | None = None
+    structure_names: dict[str, str] | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class PlanOutcome:
+    """A finished plan: where it is, how good it is, what was left out."""
+
+    folder: Path
+    scorecard: Scorecard
+    stop_reason: str
+    warnings: tuple[str, ...]
+
+
+class Observer:
+    """Who watches a planning run; override what is of interest.
+
+    `progress` and `cancel_requested` are those of `radplan.progress`.
+    """
+
+    def progress(self, stage: str, fraction: float) -> None:
+        """Long work is at `fraction` of `stage`."""
+        silent(stage, fraction)
+
+    def cancel_requested(self) -> bool:
+        """Whether to stop."""
+        return never()
+
+    def note(self, text: str) -> None:
+        """Something a person should know."""
+
+    def step(self, step: Step) -> None:
+        """A step is done."""
+
+
+def default_cache_dir() -> Path:
+    """Folder of influence matrices: $RADPLAN_CACHE, else radplan in the user's cache folder."""
+    if "RADPLAN_CACHE" in os.environ:
+        return Path(os.environ["RADPLAN_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "radplan"
+
+
+def plan(request: PlanRequest, observer: Observer) -> PlanOutcome:
+    """Plan a case from scratch.
+
+    Raises
+    ------
+    InputError
+        If anything given is wrong; no session folder is left then.
+    CancelledError
+        If the person stopped it; finished steps are kept and `resume` continues.
+    """
+    planner = _planner(request.planner)
+    folder = _new_folder(request.out, request.overwrite)
+    case = renamed(load_case(request.case, observer.progress), request.structure_names or {})
+    check_case(case)
+    binding = load_protocol(request.protocol).resolve(case.names)
+    for note in (*case.warnings, *binding.notes):
+        observer.note(note)
+    check_targets(case, binding)
+    beams = choose_beams(case, binding, request)
+    grid = choose_dose_grid(case, request.spacing_mm)
+    content = {
+        "state": "running",
+        "case": {"name": case.name, "source": case.source},
+        "protocol": binding.protocol.to_dict(),
+        "notes": list(binding.notes),
+        "planner": request.planner,
+        "beams": [asdict(b) for b in beams],
+        "dose_grid": asdict(grid),
+        "settings": {
+            "max_steps": request.max_steps,
+            "optimizer": asdict(SessionSettings()),
+            "cache_dir": str(request.cache_dir) if request.cache_dir else None,
+            "processes": request.processes,
+        },
+        "versions": versions(),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    influence = _influence(case, binding, beams, grid, content["settings"], observer)
+    content |= {"engine": influence.engine, "fingerprint": influence.fingerprint}
+    save_case(folder.case_path, case)
+    folder.write_session(content)
+    return _run(case, binding, influence, folder, content, planner, observer)
+
+
+def resume(path: Path, observer: Observer, max_steps: int | None = None) -> PlanOutcome:
+    """Continue an interrupted session, or give a finished one more steps.
+
+    Parameters
+    ----------
+    path : Path
+        The session folder.
+    observer : Observer
+    max_steps : int, optional
+        Steps after the first plan, in all; as first asked for when not given.
+    """
+    folder = SessionFolder(path)
+    content = folder.read_session()
+    planner = _planner(content["planner"])
+    if max_steps is not None:
+        content["settings"]["max_steps"] = max_steps
+    case = load_case_file(folder.case_path)
+    binding = protocol_from_dict(content["protocol"], str(folder.session_path)).resolve(case.names)
+    beams = tuple(
+        Beam(**(b | {"isocenter_mm": tuple(b["isocenter_mm"])})) for b in content["beams"]
+    )
+    grid = Grid(**content["dose_grid"])
+    influence = _influence(case, binding, beams, grid, content["settings"], observer)
+    if influence.fingerprint != content["fingerprint"]:
+        raise InputError(
+            f"{path}: the dose engine ({influence.engine}) is not the one that this session was "
+            f"made with ({content['engine']}); start a new session"
+        )
+    content["state"] = "running"
+    folder.write_session(content)
+    return _run(case, binding, influence, folder, content, planner, observer)
+
+
+def _run(
+    case: Case,
+    binding: Binding,
+    influence: InfluenceMatrix,
+    folder: SessionFolder,
+    content: dict,
+    planner: Planner,
+    observer: Observer,
+) -> PlanOutcome:
+    session = PlanningSession(
+        case, binding.protocol, influence, folder, progress=observer.progress
+    )
+    session.restore()
+    max_steps = content["settings"]["max_steps"]
+    try:
+        reason = session.run(
+            planner, max_steps, observer.progress, observer.cancel_requested, observer.step
+        )
+    except BaseException as error:
+        stopped = isinstance(error, (CancelledError, KeyboardInterrupt))
+        content |= {
+            "state": "cancelled" if stopped else "failed",
+            "stop_reason": str(error) or type(error).__name__,
+            "best_step": session.best.step.index if session.best else None,
+        }
+        folder.write_session(content)
+        raise
+    content |= {
+        "state": "done",
+        "best_step": session.best.step.index,
+        "stop_reason": reason,
+        "unmet": session.unmet_goals(),
+    }
+    folder.write_session(content)
+    warnings = write_outputs(session, folder, observer.progress)
+    return PlanOutcome(folder.path, session.best.step.scorecard, reason, tuple(warnings))
+
+
+def _influence(
+    case: Case,
+    binding: Binding,
+    beams: tuple[Beam, ...],
+    grid: Grid,
+    settings: dict,
+    observer: Observer,
+) -> InfluenceMatrix:
+    estimate = estimate_memory(case, beams, grid, target_names=_target_names(binding))
+    observer.note(str(estimate))
+    cache_dir = Path(settings["cache_dir"]) if settings["cache_dir"] else default_cache_dir()
+    return influence_matrix(
+        case,
+        beams,
+        grid,
+        target_names=_target_names(binding),
+        cache_dir=cache_dir,
+        processes=settings["processes"],
+        progress=observer.progress,
+        cancel_requested=observer.cancel_requested,
+    )
+
+
+def _planner(name: str) -> Planner:
+    if name not in PLANNERS:
+        raise InputError(f"planner {name!r} is not available; there are {', '.join(PLANNERS)}")
+    return PLANNERS[name]()
+
+
+def _new_folder(path: Path, overwrite: bool) -> SessionFolder:
+    folder = SessionFolder(path)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: is a file, not a folder; choose another --out")
+    if path.is_dir() and any(path.iterdir()):
+        if not folder.session_path.is_file():
+            raise InputError(f"{path}: is not empty and no session; choose another --out folder")
+        if not overwrite:
+            raise InputError(
+                f"{path}: already holds a session; continue it with radplan resume, add "
+                "--overwrite to replace it, or choose another --out folder"
+            )
+        folder.remove()
+    return folder
+
+
+def _target_names(binding: Binding) -> tuple[str, ...]:
+    return tuple(p.target for p in binding.protocol.prescriptions)
+
+
+def renamed(case: Case, names: dict[str, str]) -> Case:
+    """The case with structures renamed; `InputError` if one does not exist."""
+    for name in names:
+        case.structure(name)
+    return case.with_structures(
+        tuple(replace(s, name=names.get(s.name, s.name)) for s in case.structures)
+    )
+
+
+def check_case(case: Case) -> None:
+    """Refuse an anatomy that cannot be planned: no body, or a CT that is not numbers."""
+    if case.external.occupancy.is_empty:
+        raise InputError(f"case {case.name}: EXTERNAL structure {case.external.name} is empty")
+    if not np.isfinite(case.ct_hu).all():
+        raise InputError(f"case {case.name}: the CT has voxels that are not numbers")
+
+
+def check_targets(case: Case, binding: Binding, largest_outside: float = 0.01) -> None:
+    """Refuse targets that are empty or reach outside the body.
+
+    Parameters
+    ----------
+    largest_outside : float
+        Share of a target's volume that may lie outside EXTERNAL (rounding of contours).
+    """
+    body = case.external.occupancy
+    for prescription in binding.protocol.prescriptions:
+        target = case.structure(prescription.target).occupancy
+        if target.is_empty:
+            raise InputError(
+                f"case {case.name}: target {prescription.target} is empty; draw it or remove its "
+                "prescription from the protocol"
+            )
+        outside = outside_share(target, body)
+        if outside > largest_outside:
+            raise InputError(
+                f"case {case.name}: {100 * outside:.0f} % of target {prescription.target} lies "
+                f"outside {case.external.name}; correct the contours"
+            )
+
+
+def outside_share(region: Occupancy, body: Occupancy) -> float:
+    """Share of a region's volume outside another region on the same grid."""
+    box = tuple(slice(a, b) for a, b in zip(region.start, region.stop, strict=True))
+    beyond = np.clip(region.values - body.onto(region.grid).array()[box], 0, None)
+    return float(beyond.sum() / region.values.sum())
+
+
+def choose_beams(case: Case, binding: Binding, request: PlanRequest) -> tuple[Beam, ...]:
+    """The request's beams, else the protocol's, around the centre of all targets."""
+    template = request.beams or binding.protocol.beams
+    return make_beams(template, isocenter(case, binding), request.bixel_width_mm)
+
+
+def isocenter(case: Case, binding: Binding) -> Triple:
+    """Centre of mass of the union of all targets, LPS mm."""
+    union = np.zeros(case.grid.shape, np.float32)
+    for name in _target_names(binding):
+        union = np.maximum(union, case.structure(name).occupancy.onto(case.grid).array())
+    return Occupancy.from_array(case.grid, union).centroid_mm
+
+
+def versions() -> dict[str, str]:
+    """Versions that a plan depends on."""
+    found = {"radplan": __version__, "python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

@@ -1,0 +1,347 @@
+"""PlanningSession: the plan, its history, and the only door through which it changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol as Interface
+
+import numpy as np
+
+from .agent.actions import Action, action_to_dict, apply_actions, describe_action
+from .agent.helpers import make_planning_structures
+from .agent.initial import initial_objectives
+from .agent.quality import PlanQuality, compare, goal_text, plan_quality
+from .agent.trajectory import Proposal, Situation, Step, Stop
+from .audit import AuditLog
+from .case import Case, DoseImage, StructureType
+from .errors import CancelledError, InputError
+from .evaluation import DoseEvaluator
+from .influence.matrix import InfluenceMatrix
+from .metrics import StructureDose
+from .optimize import FluenceProblem, Objective, SolverSettings, StructureIndex, optimize_fluence
+from .progress import CancelRequested, ProgressReport, check_cancelled, never, silent
+from .protocol import Protocol
+from .session_folder import SessionFolder
+
+#: No objective may ask for more than this share of the highest prescription.
+LARGEST_DOSE_SHARE = 1.2
+
+
+class Planner(Interface):
+    """Whatever decides what to try next."""
+
+    name: str
+
+    def propose(self, situation: Situation) -> Proposal | Stop:
+        """The next thing to try on the best plan, or the decision to stop."""
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """How a session optimizes.
+
+    Parameters
+    ----------
+    first : SolverSettings
+        For the first plan, from a flat fluence.
+    later : SolverSettings
+        For every later step, from the fluence it builds on.
+    voxel_limit : int
+        Voxels of one structure that the optimizer looks at, at most; larger regions are thinned.
+        Metrics always use all voxels.
+    """
+
+    first: SolverSettings = SolverSettings(max_iterations=250, relative_improvement=1e-5)
+    later: SolverSettings = SolverSettings(max_iterations=80, relative_improvement=3e-5)
+    voxel_limit: int = 12_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One step's result: fluence, dose, and the sampled dose of every structure."""
+
+    step: Step
+    fluence: np.ndarray
+    dose_gy: np.ndarray
+    structure_doses: dict[str, StructureDose]
+
+
+class PlanningSession:
+    """Owns a plan and everything that was tried on it.
+
+    Parameters
+    ----------
+    case : Case
+    protocol : Protocol
+        In the case's names.
+    influence : InfluenceMatrix
+    folder : SessionFolder
+        Where every step is written as soon as it is done.
+    settings : SessionSettings, optional
+    progress : ProgressReport, optional
+        Told while structures are prepared.
+    """
+
+    def __init__(
+        self,
+        case: Case,
+        protocol: Protocol,
+        influence: InfluenceMatrix,
+        folder: SessionFolder,
+        settings: SessionSettings | None = None,
+        progress: ProgressReport = silent,
+    ) -> None:
+        self.case, self.protocol, self.influence = case, protocol, influence
+        self.folder = folder
+        self.settings = settings or SessionSettings()
+        self.evaluator = DoseEvaluator(case, protocol, influence.grid, progress)
+        self.structures = make_planning_structures(case, protocol, influence.grid)
+        self.steps: list[Step] = []
+        self.best: Plan | None = None
+        self._organs = tuple(
+            s.name
+            for s in case.of_type(StructureType.OAR)
+            if s.name in self.structures.occupancies
+        )
+        self._index = StructureIndex(self.structures.occupancies, self.settings.voxel_limit)
+        self._problem: FluenceProblem | None = None
+        self._audit = AuditLog(folder.audit_path)
+
+    @property
+    def situation(self) -> Situation:
+        """What planners look at."""
+        if self.best is None:
+            raise InputError("the session has no plan yet; start it first")
+        return Situation(
+            self.protocol, self._organs, self.structures, tuple(self.steps), self.best.step
+        )
+
+    @property
+    def best_dose(self) -> DoseImage:
+        """Dose of the best plan."""
+        return DoseImage(self.influence.grid, self.best.dose_gy)
+
+    def quality(self, step: Step) -> PlanQuality:
+        """Rank value of a step's plan."""
+        return plan_quality(step.scorecard, self.protocol, self._organs)
+
+    def start(
+        self, progress: ProgressReport = silent, cancel_requested: CancelRequested = never
+    ) -> Step:
+        """Make the first plan, from objectives derived from the protocol."""
+        objectives = initial_objectives(self.case, self.protocol, self.structures)
+        target = self.protocol.primary
+        problem = self._problem_for(objectives)
+        per_unit = problem.mean_dose_per_unit_fluence(target.target)
+        if per_unit <= 0:
+            raise InputError(
+                f"no beamlet reaches target {target.target}; check the beams' isocentre"
+            )
+        flat = np.full(self.influence.n_beamlets, target.dose_gy / per_unit)
+        first = Proposal("initial", "initial", "First plan, from the protocol's goals", ())
+        return self._make_step(
+            first, objectives, flat, self.settings.first, progress, cancel_requested
+        )
+
+    def apply(
+        self,
+        proposal: Proposal,
+        progress: ProgressReport = silent,
+        cancel_requested: CancelRequested = never,
+    ) -> Step:
+        """Try a proposal on the best plan; it becomes the best plan if it is better.
+
+        Raises
+        ------
+        InputError
+            If an action is not allowed; nothing has changed then.
+        CancelledError
+            If the person asked to stop; the unfinished step is dropped.
+        """
+        best = self.best.step
+        highest = max(p.dose_gy for p in self.protocol.prescriptions)
+        try:
+            objectives = apply_actions(
+                best.objectives,
+                proposal.actions,
+                structures=self._index.names,
+                largest_dose_gy=LARGEST_DOSE_SHARE * highest,
+            )
+        except InputError as error:
+            self._audit.append(
+                "actions rejected",
+                {"actions": [action_to_dict(a) for a in proposal.actions], "why": str(error)},
+            )
+            raise
+        return self._make_step(
+            proposal,
+            objectives,
+            self.best.fluence,
+            self.settings.later,
+            progress,
+            cancel_requested,
+        )
+
+    def run(
+        self,
+        planner: Planner,
+        max_steps: int,
+        progress: ProgressReport = silent,
+        cancel_requested: CancelRequested = never,
+        on_step=lambda step: None,
+    ) -> str:
+        """Let a planner improve the plan until it stops or has used its steps.
+
+        Parameters
+        ----------
+        planner : Planner
+        max_steps : int
+            Steps after the first plan, those of a resumed session counted.
+        progress, cancel_requested
+        on_step : callable
+            Told of every finished step.
+
+        Returns
+        -------
+        str
+            Why planning ended, one sentence.
+        """
+        if self.best is None:
+            on_step(self.start(progress, cancel_requested))
+        while len(self.steps) <= max_steps:
+            check_cancelled(cancel_requested)
+            decision = planner.propose(self.situation)
+            if isinstance(decision, Stop):
+                return decision.reason
+            on_step(self.apply(decision, progress, cancel_requested))
+        return f"the {max_steps} steps allowed are used up"
+
+    def restore(self) -> None:
+        """Load the steps that the folder holds, checking each against its own fluence."""
+        for stored in self.folder.read_steps():
+            plan = self._evaluated(stored.step, stored.fluence)
+            stored.check(plan.step.scorecard)
+            self.steps.append(plan.step)
+            if plan.step.kept:
+                self.best = plan
+
+    def unmet_goals(self) -> list[str]:
+        """One sentence per unmet goal: by how much, and what pursuing it further cost."""
+        best = self.best.step
+        sentences = []
+        for result in best.scorecard.goals:
+            if result.met is not False:
+                continue
+            achieved = f"{result.achieved:.1f} {result.goal.unit}".rstrip()
+            text = f"{goal_text(result)} is not met ({achieved}, priority {result.goal.priority})"
+            tried = [
+                s
+                for s in self.steps
+                if not s.kept and s.phase == "goals" and goal_text(result) in s.move
+            ]
+            if tried:
+                text += f"; pushing it further: {compare(best.scorecard, tried[-1].scorecard)}"
+            sentences.append(text)
+        return sentences
+
+    def _problem_for(self, objectives: Sequence[Objective]) -> FluenceProblem:
+        if self._problem is None:
+            self._problem = FluenceProblem(self.influence, self._index, objectives)
+        else:
+            self._problem.set_objectives(objectives)
+        return self._problem
+
+    def _evaluated(self, step: Step, fluence: np.ndarray) -> Plan:
+        dose_gy = self.influence.dose_gy(fluence)
+        doses = self.evaluator.structure_doses(dose_gy)
+        scorecard = self.evaluator.scorecard(doses, step.index)
+        return Plan(replace(step, scorecard=scorecard), fluence, dose_gy, doses)
+
+    def _make_step(
+        self,
+        proposal: Proposal,
+        objectives: tuple[Objective, ...],
+        start: np.ndarray,
+        settings: SolverSettings,
+        progress: ProgressReport,
+        cancel_requested: CancelRequested,
+    ) -> Step:
+        """Optimize, normalise, judge, compare with the best plan, and write the step."""
+        began = time.perf_counter()
+        before = self.best.step if self.best else None
+        result = optimize_fluence(
+            self._problem_for(objectives), start, settings, progress, cancel_requested
+        )
+        if result.status == "cancelled":
+            raise CancelledError("cancelled while optimizing; finished steps are kept")
+        fluence, scale = self._normalized(result.fluence)
+        step = Step(
+            index=len(self.steps),
+            base=before.index if before else None,
+            phase=proposal.phase,
+            move=proposal.move,
+            title=proposal.title,
+            actions=proposal.actions,
+            changes=self._changes(before, proposal.actions),
+            objectives=objectives,
+            scorecard=None,
+            outcome="",
+            kept=True,
+            solver=result.report() | {"coverage_scale": scale},
+        )
+        plan = self._evaluated(step, fluence)
+        kept, outcome = True, "first plan"
+        if before is not None:
+            kept = self.quality(plan.step).better_than(self.quality(before))
+            outcome = compare(before.scorecard, plan.step.scorecard)
+        step = replace(
+            plan.step, kept=kept, outcome=outcome, seconds=time.perf_counter() - began
+        )
+        self.folder.write_step(step, fluence, plan.structure_doses)
+        self._audit.append(
+            "step",
+            {
+                "index": step.index,
+                "base": step.base,
+                "move": step.move,
+                "kept": kept,
+                "actions": [action_to_dict(a) for a in step.actions],
+                "outcome": outcome,
+                "solver": step.solver,
+            },
+        )
+        self.steps.append(step)
+        if kept:
+            self.best = replace(plan, step=step)
+        return step
+
+    def _normalized(self, fluence: np.ndarray) -> tuple[np.ndarray, float]:
+        """The fluence scaled so that the primary target's coverage is exactly as prescribed."""
+        primary = self.protocol.primary
+        covered_gy = self.evaluator.coverage_gy(self.influence.dose_gy(fluence))
+        if covered_gy <= 0:
+            raise InputError(
+                f"target {primary.target} gets no dose: {self.protocol.coverage} is 0 Gy; check "
+                "that the beams cover it"
+            )
+        scale = primary.dose_gy / covered_gy
+        return fluence * scale, scale
+
+    def _changes(self, before: Step | None, actions: Sequence[Action]) -> tuple[str, ...]:
+        if before is None:
+            return ()
+        words, objectives = [], before.objectives
+        highest = max(p.dose_gy for p in self.protocol.prescriptions)
+        for action in actions:
+            words.append(describe_action(action, objectives))
+            objectives = apply_actions(
+                objectives,
+                [action],
+                structures=self._index.names,
+                largest_dose_gy=LARGEST_DOSE_SHARE * highest,
+            )
+        return tuple(words)
+
+

@@ -19,7 +19,9 @@ import numpy as np
 from ..case import Structure
 from ..errors import InputError
 from ..geometry import Grid, Occupancy
+from . import CASE_FILE_NAME, load_case
 from .nrrd import check_names, read_segmentation, structure_type
+from .openkbp import is_openkbp_folder
 from .rasterize import occupancy_from_contours, occupancy_from_surface
 
 #: Image formats of labelmaps, besides ``.seg.nrrd``.
@@ -32,8 +34,10 @@ def read_structures(path: str | Path, reference_grid: Grid) -> tuple[Structure, 
     Parameters
     ----------
     path : path-like
-        ``.seg.vtm`` (``.vtm``), ``.vtp``, ``.seg.nrrd``, a labelmap, or a folder. A folder must
-        hold exactly one ``.vtm`` or ``.seg.nrrd``, or else any number of ``.vtp`` and labelmaps.
+        ``.seg.vtm`` (``.vtm``), ``.vtp``, ``.seg.nrrd``, a labelmap, a case (``.mat``, ``.npz``),
+        or a folder. Of a folder the first of these is taken: its one ``.vtm`` or ``.seg.nrrd``,
+        its ``.vtp`` files, the case that it is (session, OpenKBP), its labelmaps, the case that
+        it is (DICOM).
     reference_grid : Grid
         Usually the dose grid. Surfaces and contours are turned into partial volumes on grids of
         their own that are aligned with it; labelmaps keep their grid.
@@ -60,10 +64,12 @@ def read_structures(path: str | Path, reference_grid: Grid) -> tuple[Structure, 
         structures = _read_polydata(path, reference_grid)
     elif name.endswith(LABELMAPS):
         return read_segmentation(path)
+    elif name.endswith((".mat", ".npz")):
+        return load_case(path).structures
     else:
         raise InputError(
-            f"{path}: unknown kind of structures; use .seg.vtm, .vtp, .seg.nrrd or a labelmap "
-            f"({', '.join(LABELMAPS)})"
+            f"{path}: unknown kind of structures; use .seg.vtm, .vtp, .seg.nrrd, a labelmap "
+            f"({', '.join(LABELMAPS)}), a case, or for DICOM the folder"
         )
     if not structures:
         raise InputError(f"{path}: holds no segments")
@@ -77,9 +83,12 @@ def _read_folder(path: Path, reference_grid: Grid) -> tuple[Structure, ...]:
         raise InputError(
             f"{path}: holds several segmentations ({', '.join(f.name for f in whole)}); name one"
         )
-    parts = whole or [f for f in files if f.name.lower().endswith((".vtp", *LABELMAPS))]
+    surfaces = [file for file in files if file.name.lower().endswith(".vtp")]
+    labelmaps = [file for file in files if file.name.lower().endswith(LABELMAPS)]
+    is_case = (path / CASE_FILE_NAME).is_file() or is_openkbp_folder(path)
+    parts = whole or surfaces or ([] if is_case else labelmaps)
     if not parts:
-        raise InputError(f"{path}: no .seg.vtm, .vtp, .seg.nrrd or labelmap in this folder")
+        return load_case(path).structures
     return check_names(
         path, tuple(s for part in parts for s in read_structures(part, reference_grid))
     )

@@ -13,10 +13,10 @@ Reading rules (`fill_contours`)
   planes (every second slice, or planes of another scan); then it is its own. Where a plane is
   missing within that spacing nothing is filled in, and a warning says so.
 
-Writing rule (`trace_contours`): per slice, the level line of the filled fraction at which the
-polygons enclose exactly the area that the structure fills there. For smooth outlines that level
-is very close to 0.5; for 0/1 masks the plain 0.5 line would cut every corner and shrink small
-structures by several per cent.
+Writing rule (`trace_contours`): where a slice has whole pixels only, their borders, so that a mask
+stays what it is; else the level line of the filled fraction at which the polygons enclose exactly
+the area that the structure fills there, which for smooth outlines is very close to 0.5. (The 0.5
+line of a mask would cut every corner and shrink small structures by several per cent.)
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ MAX_CONTOUR_SPACING_MM = 10.0
 #: Wanted relative error of the area enclosed by traced contours, and halvings to get there.
 AREA_TOLERANCE = 1e-3
 LEVEL_HALVINGS = 14
+
+
+#: A ring of points (n, 2) and the holes in it.
+_Outline = tuple[np.ndarray, list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -224,7 +228,7 @@ def trace_contours(occupancy: Occupancy) -> list[Contour]:
         image = occupancy.values[index].astype(np.float64)
         if is_end[index]:
             image /= peak[index]
-        for outer, holes in _level_polygons(image):
+        for outer, holes in _outlines(image):
             # Points are in pixel indices of the box.
             polygon = _joined_by_keyholes(outer, holes)
             points = polygon * box.spacing_mm[:2] + box.origin_mm[:2]
@@ -232,38 +236,62 @@ def trace_contours(occupancy: Occupancy) -> list[Contour]:
     return contours
 
 
-def _level_polygons(image: np.ndarray) -> list[tuple[np.ndarray, list[np.ndarray]]]:
-    """Polygons with their holes that enclose as much area as the image fills, in pixels."""
-    # contourpy is imported where it is needed: reading DICOM does without it.
-    from contourpy import FillType, contour_generator
-
-    generator = contour_generator(z=np.pad(image, 1), fill_type=FillType.OuterOffset)
-    wanted, top = image.sum(), image.max()
-
-    def polygons(level: float) -> tuple[float, list[tuple[np.ndarray, list[np.ndarray]]]]:
-        area, found = 0.0, []
-        for points, offsets in zip(*generator.filled(level, 2.0), strict=True):
-            # The first and the last point of a ring are the same; the padding shifts by one.
-            rings = [
-                points[a : b - 1] - 1.0 for a, b in zip(offsets[:-1], offsets[1:], strict=True)
-            ]
-            ring_areas = [_area(ring) for ring in rings]
-            area += ring_areas[0] - sum(ring_areas[1:])
-            found.append((rings[0], rings[1:]))
-        return area, found
-
-    low, high, level = 0.02 * top, 0.98 * top, 0.5 * top
-    for _ in range(LEVEL_HALVINGS):
-        area, found = polygons(level)
-        if abs(area - wanted) <= AREA_TOLERANCE * wanted:
-            break
-        low, high = (level, high) if area > wanted else (low, level)
-        level = (low + high) / 2
+def _outlines(image: np.ndarray) -> list[_Outline]:
+    """Outlines that enclose as much area as the image fills, in pixel indices."""
+    whole_pixels = np.all((image == 0) | (image == 1))
+    found = _pixel_outlines(image) if whole_pixels else _level_outlines(image)
     return [
         (_without_collinear(outer), [_without_collinear(h) for h in holes if _area(h) > 1e-3])
         for outer, holes in found
         if _area(outer) > 1e-3
     ]
+
+
+def _pixel_outlines(mask: np.ndarray) -> list[_Outline]:
+    """Outlines along the borders of the pixels of a 0/1 mask."""
+    # Each pixel twice, at both its borders: the level line then runs between two pixels, and
+    # rounding puts it on their border.
+    rows, columns = (np.arange(n)[:, None] + [-0.49, 0.49] for n in mask.shape)
+    twice = mask.repeat(2, axis=0).repeat(2, axis=1)
+    x, y = (np.concatenate([[-0.51], v.ravel(), [v[-1, 1] + 0.02]]) for v in (columns, rows))
+    outlines = _contour(np.pad(twice, 1), x, y, 0.5)
+    return [(_on_borders(outer), [_on_borders(h) for h in holes]) for outer, holes in outlines]
+
+
+def _on_borders(ring: np.ndarray) -> np.ndarray:
+    """The ring with its points moved to the nearest pixel corners, repeated points dropped."""
+    moved = np.round(ring - 0.5) + 0.5
+    return moved[(moved != np.roll(moved, 1, axis=0)).any(axis=1)]
+
+
+def _level_outlines(image: np.ndarray) -> list[_Outline]:
+    """Level lines of an image with partly filled pixels."""
+    padded = np.pad(image, 1)
+    rows, columns = (np.arange(-1.0, n + 1.0) for n in image.shape)
+    wanted, top = image.sum(), image.max()
+    low, high, level = 0.02 * top, 0.98 * top, 0.5 * top
+    for _ in range(LEVEL_HALVINGS):
+        outlines = _contour(padded, columns, rows, level)
+        area = sum(_area(outer) - sum(map(_area, holes)) for outer, holes in outlines)
+        if abs(area - wanted) <= AREA_TOLERANCE * wanted:
+            break
+        low, high = (level, high) if area > wanted else (low, level)
+        level = (low + high) / 2
+    return outlines
+
+
+def _contour(image: np.ndarray, x: np.ndarray, y: np.ndarray, level: float) -> list[_Outline]:
+    """Outlines of where an image is at least at a level, its border below it."""
+    # contourpy is imported where it is needed: reading DICOM does without it.
+    from contourpy import FillType, contour_generator
+
+    generator = contour_generator(x, y, image, fill_type=FillType.OuterOffset)
+    outlines = []
+    for points, offsets in zip(*generator.filled(level, 2.0), strict=True):
+        # The first and the last point of a ring are the same.
+        rings = [points[a : b - 1] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        outlines.append((rings[0], rings[1:]))
+    return outlines
 
 
 def _area(ring: np.ndarray) -> float:

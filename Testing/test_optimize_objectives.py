@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from radplan.errors import InputError
 from radplan.optimize import OBJECTIVE_FUNCTIONS, Objective
 

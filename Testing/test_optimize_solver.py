@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import sparse
+from scipy.optimize import nnls
+
 from radplan.beams import Beam
 from radplan.errors import InputError
 from radplan.geometry import Grid, Occupancy
@@ -15,8 +18,6 @@ from radplan.optimize import (
     StructureIndex,
     optimize_fluence,
 )
-from scipy import sparse
-from scipy.optimize import nnls
 
 TIGHT = SolverSettings(max_iterations=2000, relative_improvement=1e-12)
 

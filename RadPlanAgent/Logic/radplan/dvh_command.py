@@ -6,7 +6,14 @@ from pathlib import Path
 
 from .case import DoseImage, Structure
 from .errors import InputError
-from .metrics import dvh_table, evaluate_metric, parse_metric, write_dvh_csv
+from .metrics import (
+    StructureDose,
+    dvh_table,
+    evaluate_metric,
+    metric_note,
+    parse_metric,
+    write_dvh_csv,
+)
 from .sampling import StructureSampler
 
 
@@ -46,13 +53,25 @@ def dvh(dose_path: Path, structures_path: Path, out: Path, metrics: str) -> str:
                 f"metric {metric} needs a prescription; use radplan evaluate with a protocol"
             )
     dose = read_dose_file(dose_path)
-    structure_doses = {}
+    structure_doses: dict[str, StructureDose] = {}
+    notes = []
     for structure in read_structures_of(structures_path, dose):
         try:
             sampler = StructureSampler(structure.occupancy, dose.grid)
         except InputError as error:
             raise InputError(f"{structures_path}: {structure.name}: {error}") from None
-        structure_doses[structure.name] = sampler.sample(dose.dose_gy)
+        if sampler.uncovered_fraction >= 1:
+            raise InputError(
+                f"{structures_path}: {structure.name} lies wholly outside the dose in "
+                f"{dose_path}; are they of the same patient and frame of reference?"
+            )
+        sampled = structure_doses[structure.name] = sampler.sample(dose.dose_gy)
+        if sampler.uncovered_fraction > 0:
+            notes.append(
+                f"{structure.name}: {100 * sampler.uncovered_fraction:.2g} % of it lies outside "
+                "the dose and counts as 0 Gy"
+            )
+        notes += [f"{structure.name}: {n}" for m in wanted if (n := metric_note(m, sampled))]
     write_dvh_csv(out, *dvh_table(structure_doses))
     header = ["structure", "volume_cc", *(f"{m} [{m.default_unit}]" for m in wanted)]
     rows = [
@@ -64,10 +83,11 @@ def dvh(dose_path: Path, structures_path: Path, out: Path, metrics: str) -> str:
         for name, sampled in structure_doses.items()
     ]
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    return "\n".join(
+    table = [
         "  ".join(
             text.ljust(width) if i == 0 else text.rjust(width)
             for i, (text, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in [header, *rows]
-    )
+    ]
+    return "\n".join([*table, *(f"note: {note}" for note in notes)])

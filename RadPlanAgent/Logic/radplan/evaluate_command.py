@@ -49,5 +49,3 @@ def evaluate(
     if out is not None:
         write_json(out, scorecard.to_dict())
     return scorecard
-
-

@@ -2,32 +2,100 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from .case import Case, DoseImage
 from .case_file import load_case
 from .errors import InputError
-#from .io.nrrd import read_dose, write_dose
+from .io.nrrd import read_dose, write_dose
 from .metrics import dvh_table, write_dvh_csv
+from .mrml.runtime import SlicerMissingError
+from .mrml.scene import write_scene
 from .progress import ProgressReport
+from .report import write_report
 from .session import PlanningSession
-from .session_folder import SessionFolder, read_json, write_json
+from .session_folder import SessionFolder, write_json
 
 
 def write_outputs(
-    session: PlanningSession, folder: SessionFolder, progress: ProgressReport
+    session: PlanningSession,
+    folder: SessionFolder,
+    provenance: dict[str, str],
+    progress: ProgressReport,
 ) -> list[str]:
     """Write scorecard, DVH, dose, DICOM, scene and report of the best plan.
+
+    Parameters
+    ----------
+    session : PlanningSession
+    folder : SessionFolder
+    provenance : dict
+        What the scene says of where the plan comes from.
+    progress : ProgressReport
 
     Returns
     -------
     list of str
         What could not be written and why; the rest is there.
     """
-    warnings: list[str] = []
-    best = session.best
-    write_json(folder.path / "scorecard.json", best.step.scorecard.to_dict())
+    # Readers and writers of files are wanted by this function alone.
+    from .io.dicom_write import write_dicom_plan
+
+    case, best, dose = session.case, session.best, session.best_dose
+    scorecard = best.step.scorecard.to_dict()
     header, rows = dvh_table(best.structure_doses)
+    write_json(folder.path / "scorecard.json", scorecard)
     write_dvh_csv(folder.path / "dvh.csv", header, rows)
-    dose = session.best_dose
-    #    write_dose(folder.path / "dose.nrrd", dose)
+    write_dose(folder.path / "dose.nrrd", dose)
+    write_dicom_plan(
+        case,
+        dose,
+        folder.path / "dicom",
+        fractions=session.protocol.fractions,
+        prescriptions=session.protocol.prescriptions,
+        replace=True,
+        progress=progress,
+    )
+    warnings = []
+    try:
+        write_scene(
+            folder.path / "scene.mrb",
+            case,
+            dose,
+            _curves(header, rows),
+            prescription_gy=max(p.dose_gy for p in session.protocol.prescriptions),
+            scorecard=scorecard,
+            beams=session.influence.beams,
+            provenance=provenance,
+            progress=progress,
+        )
+    except SlicerMissingError as error:
+        warnings.append(f"scene.mrb is not written: {error}")
+    _report(folder, case, dose, progress)
     return warnings
+
+
+def rewrite_report(path: Path) -> Path:
+    """Write the report of a finished session folder anew; the report's path."""
+    folder = SessionFolder(path)
+    state = folder.read_session()["state"]
+    if state != "done":
+        raise InputError(f"{path}: the session is {state}; finish it with radplan resume first")
+    return write_report(path, load_case(folder.case_path), read_dose(path / "dose.nrrd"))
+
+
+def _report(folder: SessionFolder, case: Case, dose: DoseImage, progress: ProgressReport) -> None:
+    progress("writing report", 0.0)
+    write_report(folder.path, case, dose)
+    progress("writing report", 1.0)
+
+
+def _curves(
+    header: Sequence[str], rows: Sequence[Sequence[float]]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Doses and the volume percentages of every structure, from a DVH table."""
+    table = np.asarray(rows, dtype=float)
+    return table[:, 0], {name: table[:, i] for i, name in enumerate(header) if i > 0}

@@ -230,7 +230,13 @@ def _run(
         "unmet": session.unmet_goals(),
     }
     folder.write_session(content)
-    warnings = write_outputs(session, folder, observer.progress)
+    provenance = {
+        "protocol": binding.protocol.title,
+        "planner": content["planner"],
+        "dose engine": influence.engine,
+        "radplan": __version__,
+    }
+    warnings = write_outputs(session, folder, provenance, observer.progress)
     return PlanOutcome(folder.path, session.best.step.scorecard, reason, tuple(warnings))
 
 

@@ -27,6 +27,8 @@ from .session_folder import SessionFolder
 
 #: No objective may ask for more than this share of the highest prescription.
 LARGEST_DOSE_SHARE = 1.2
+#: Relative rounding of a dose in single precision.
+ROUNDING = 3e-7
 
 
 class Planner(Interface):
@@ -296,9 +298,7 @@ class PlanningSession:
         if before is not None:
             kept = self.quality(plan.step).better_than(self.quality(before))
             outcome = compare(before.scorecard, plan.step.scorecard)
-        step = replace(
-            plan.step, kept=kept, outcome=outcome, seconds=time.perf_counter() - began
-        )
+        step = replace(plan.step, kept=kept, outcome=outcome, seconds=time.perf_counter() - began)
         self.folder.write_step(step, fluence, plan.structure_doses)
         self._audit.append(
             "step",
@@ -327,6 +327,10 @@ class PlanningSession:
                 "that the beams cover it"
             )
         scale = primary.dose_gy / covered_gy
+        # Doses are sums in single precision: a second look takes up what rounding left, and a
+        # little more, so that the prescription is reached and not missed by a rounding.
+        reached_gy = self.evaluator.coverage_gy(self.influence.dose_gy(fluence * scale))
+        scale *= (1 + ROUNDING) * primary.dose_gy / reached_gy
         return fluence * scale, scale
 
     def _changes(self, before: Step | None, actions: Sequence[Action]) -> tuple[str, ...]:
@@ -343,5 +347,3 @@ class PlanningSession:
                 largest_dose_gy=LARGEST_DOSE_SHARE * highest,
             )
         return tuple(words)
-
-

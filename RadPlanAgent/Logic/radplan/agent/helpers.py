@@ -12,7 +12,7 @@ from ..geometry import Grid, Occupancy
 from ..protocol import Protocol
 
 #: Rings around a target: distance from it, mm, and the share of its prescription wanted there.
-#: Levels follow the fall-off that 7 to 9 static fields reach (about 10 % per 3 mm near the target).
+#: Levels follow the fall-off that 7 to 9 static fields reach (near the target 10 % per 3 mm).
 RINGS: tuple[tuple[float, float, float], ...] = (
     (3.0, 10.0, 0.95),
     (10.0, 20.0, 0.75),
@@ -74,7 +74,7 @@ def _distance_mm(mask: np.ndarray, grid: Grid) -> np.ndarray:
 def make_planning_structures(case: Case, protocol: Protocol, grid: Grid) -> PlanningStructures:
     """Bring the case onto the dose grid and draw the helpers a dosimetrist would draw.
 
-    * ``z<organ>_free``: the part of an organ outside every target, where sparing costs no coverage;
+    * ``z<organ>_free``: the part of an organ outside every target, spared without cost;
     * ``z<target>_free``: the part of a target outside all targets of higher prescription;
     * ``z<target>_core``: of that, what is at least `LEVEL_GRADIENT_MM` from a higher target;
     * ``zRing<i>_<target>``: normal tissue by distance (`RINGS`), each voxel given to the target

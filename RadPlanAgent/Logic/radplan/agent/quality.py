@@ -60,9 +60,7 @@ class PlanQuality:
         return self.burden < other.burden * (1 - BURDEN_TOLERANCE)
 
 
-def plan_quality(
-    scorecard: Scorecard, protocol: Protocol, organs: tuple[str, ...]
-) -> PlanQuality:
+def plan_quality(scorecard: Scorecard, protocol: Protocol, organs: tuple[str, ...]) -> PlanQuality:
     """Rank value of a plan, from its scorecard alone."""
     rank = scorecard.rank()
     tiers = (*rank[:4], target_shortfall(scorecard, protocol), *rank[4:])
@@ -138,8 +136,10 @@ def compare(before: Scorecard, after: Scorecard, largest: int = 4) -> str:
         parts.append(f"lost: {', '.join(lost)}")
     changes = sorted(
         pairs,
-        key=lambda p: -abs(p[1].achieved - p[0].achieved)
-        / max(abs(p[1].goal.value), SMALLEST_SCALE[p[1].goal.unit]),
+        key=lambda p: (
+            -abs(p[1].achieved - p[0].achieved)
+            / max(abs(p[1].goal.value), SMALLEST_SCALE[p[1].goal.unit])
+        ),
     )
     moved, seen = [], set()
     for b, a in changes:

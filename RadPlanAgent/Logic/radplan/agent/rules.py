@@ -190,9 +190,7 @@ class RulesPlanner:
     def _homogenize(self, s: Situation, strength: float) -> list[Action]:
         highest = max(s.protocol.prescriptions, key=lambda p: p.dose_gy)
         spread = 100 * inhomogeneity(s.best.scorecard, s.protocol)
-        reason = (
-            f"D2% and D98% of {highest.target} are {spread:.1f} % of the prescription apart"
-        )
+        reason = f"D2% and D98% of {highest.target} are {spread:.1f} % of the prescription apart"
         found = self._of(s, highest.target, "squared_underdosing", "squared_overdosing")
         return _scaled(found, strength, reason)
 

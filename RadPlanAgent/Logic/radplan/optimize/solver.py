@@ -63,7 +63,7 @@ class FluenceResult:
         return values
 
 
-class _Cancelled(Exception):
+class _CancelledError(Exception):
     """Leaves scipy's loop."""
 
 
@@ -110,7 +110,7 @@ def optimize_fluence(
 
     def scaled_value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
         if cancel_requested():
-            raise _Cancelled
+            raise _CancelledError
         cost, slope = problem.value_and_gradient(x * scale)
         return cost, slope * scale
 
@@ -138,7 +138,7 @@ def optimize_fluence(
         )
         iterate = result.x
         status = "iteration limit" if result.status == 1 else "converged"
-    except _Cancelled:
+    except _CancelledError:
         status = "cancelled"
     fluence = iterate * scale
     value, gradient = problem.value_and_gradient(fluence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -122,8 +122,12 @@ def influence_matrix(
                 lambda fraction: progress(stage, fraction),
                 cancel_requested,
             )
-            progress("Dose engine: joining beams", 0.0)
-            matrix = merge_columns(blocks, scale)
+
+            def joined(fraction: float) -> None:
+                check_cancelled(cancel_requested)
+                progress("Dose engine: joining beams", fraction)
+
+            matrix = merge_columns(blocks, scale, joined)
             del blocks
     if cache_dir is not None:
         progress("Dose engine: storing the matrix", 0.0)
@@ -148,13 +152,19 @@ def estimate_memory(
     return _estimate(anatomy_on(case, grid), fields, engine, processes or usable_cpus())
 
 
-def merge_columns(blocks: Sequence[sparse.csr_array], scale: float) -> sparse.csr_array:
+def merge_columns(
+    blocks: Sequence[sparse.csr_array], scale: float, report: Callable[[float], None]
+) -> sparse.csr_array:
     """Put blocks of columns side by side and scale them, holding few of them in memory at once.
 
     Parameters
     ----------
     blocks : sequence of scipy.sparse.csr_array
         float32 values, int32 indices, equal number of rows; may be mapped from files.
+    scale : float
+        Factor on all values.
+    report : callable
+        Called now and then with the fraction done, 0 … 1.
 
     Returns
     -------
@@ -184,6 +194,7 @@ def merge_columns(blocks: Sequence[sparse.csr_array], scale: float) -> sparse.cs
         np.multiply(part.data, np.float32(scale), out=data[place])
         indices[place] = part.indices
         row = stop
+        report(row / rows)
     columns = sum(block.shape[1] for block in blocks)
     return sparse.csr_array((data, indices, indptr.astype(np.int32)), shape=(rows, columns))
 

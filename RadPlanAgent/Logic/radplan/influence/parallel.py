@@ -88,7 +88,7 @@ def compute_beams(
     weights /= weights.sum()
     count = max(1, min(processes, len(fields)))
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "PYTHONPATH": os.pathsep.join(os.path.abspath(p) for p in sys.path),
         **dict.fromkeys(_THREAD_VARIABLES, str(max(1, usable_cpus() // count))),
     }
     workers: list[subprocess.Popen] = []
@@ -97,11 +97,13 @@ def compute_beams(
             with (folder / f"worker-{k}.log").open("wb") as log:
                 workers.append(
                     subprocess.Popen(
-                        [sys.executable, "-m", "radplan.influence.beam_worker", str(folder)],
+                        [sys.executable, "-m", "radplan.influence.beam_worker", "."],
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=subprocess.STDOUT,
                         env=environment,
+                        # Away from the user's folder: pyRadPlan reads a .env file it finds there.
+                        cwd=folder,
                     )
                 )
         while True:

@@ -141,6 +141,8 @@ class Canvas:
             np.maximum(filled[box], occupancy.values, out=filled[box])
         np.minimum(filled, self._inside, out=filled)
         occupancy = Occupancy.from_array(self.grid, filled)
+        # Cases are shared by all who ask for them in one process.
+        occupancy.values.setflags(write=False)
         self.structures.append(Structure(name, kind, occupancy, name, color))
 
     def finished(self, name: str, source: str, seed: int, noise_hu: float = 9.0) -> Case:

@@ -59,15 +59,26 @@ def body(grid: Grid) -> Shape:
         *both(ellipsoid((77, 14, 70), (6, 15, 27), yaw_deg=25)),
     ]
     z = grid.edges_mm(0)
-    low, high = (-230.0, -125.0, z[0] - 6), (230.0, 125.0, z[-1] + 6)
+    low, high = (-236.0, -125.0, z[0] - 6), (236.0, 125.0, z[-1] + 6)
     whole = union([*head, neck], 22).blended(union(trunk, 20), 36)
     return whole.blended(union(details), 6).tabulated(2.5, low, high)
 
 
+@cache
 def brain() -> Shape:
-    """Return the inside of the skull."""
+    """Return the inside of the skull: three fossae under one vault."""
     vault = ellipsoid((0, 4, 118), (67, 85, 63), 2.1)
-    return vault & half_space((0, 40, 57), (0, -0.37, -1.0))
+    posterior = half_space((0, 30, 57), (0, -0.5, -1.0))
+    anterior = half_space((0, 0, 96), (0, 0, -1))
+    temporal = both(ellipsoid((40, -14, 90), (23, 29, 17)))
+    orbits = union(both(orbit().grown(3.0)))
+    whole = union([vault & posterior, vault & anterior, *temporal], 4) - orbits
+    return whole.tabulated(2.0)
+
+
+def orbit() -> Shape:
+    """Return the left orbit with the eye."""
+    return ellipsoid((33, -62, 92), (18, 26, 16), yaw_deg=12)
 
 
 @cache
@@ -177,8 +188,8 @@ def _paint_muscles(canvas: Canvas) -> None:
     ):
         canvas.paint_pair(left & sheath, MUSCLE)
     # Tongue and floor of the mouth.
-    canvas.paint(ellipsoid((0, -52, 28), (26, 31, 21)), MUSCLE - 5)
-    canvas.paint(ellipsoid((0, -52, 9), (24, 26, 8)), MUSCLE)
+    canvas.paint(ellipsoid((0, -52, 28), (31, 32, 21), 2.4), MUSCLE - 5)
+    canvas.paint(ellipsoid((0, -50, 10), (33, 28, 9), 2.4), MUSCLE)
     canvas.paint(ellipsoid((0, -52, 22), (1.5, 22, 14)), FAT + 80)
 
 
@@ -211,7 +222,12 @@ def _paint_chest(canvas: Canvas) -> None:
 
 def _paint_skull(canvas: Canvas) -> None:
     inside = brain()
-    canvas.paint(inside.grown(7.0), 950.0)
+    vault = ellipsoid((0, 4, 118), (67, 85, 63), 2.1).grown(7.0)
+    canvas.paint((inside.grown(7.0) & vault).between(86, 300) | inside.grown(2.5), 950.0)
+    occiput = (vault & half_space((0, 30, 52), (0, -0.6, -1.0))) & half_space(
+        (0, 22, 0), (0, -1, 0)
+    )
+    canvas.paint(occiput, 950.0)
     canvas.paint(inside.grown(-0.5), 12.0)
     canvas.paint(inside.grown(-3.0).uneven(1.5, 16, seed=12), 34.0)
     canvas.paint_pair(ellipsoid((9, -4, 122), (5, 30, 12), pitch_deg=-10), 6.0)
@@ -219,9 +235,9 @@ def _paint_skull(canvas: Canvas) -> None:
         [
             *both(tube([(60, -4, 72), (66, -34, 73), (46, -66, 72)], [4.5, 4.5, 7])),
             *both(ellipsoid((29, -58, 66), (17, 18, 19))),
-            *both(ellipsoid((34, -66, 92), (22, 18, 21))),
+            *both(orbit().grown(3.0) & half_space((0, -50, 0), (0, 1, 0))),
             ellipsoid((0, -62, 80), (15, 24, 30)),
-            ellipsoid((0, -58, 50), (24, 26, 6)),
+            ellipsoid((0, -58, 51), (24, 26, 3.6)),
             ellipsoid((0, -22, 88), (18, 20, 15)),
             *both(tube([(14, -27, 72), (15, -28, 52)], [(4, 6), (2.5, 5)])),
         ],
@@ -244,14 +260,14 @@ def _paint_skull(canvas: Canvas) -> None:
     canvas.paint_pair(tube([(52, 6, 72), (74, 8, 72)], 3.2), GAS)
     for cavity in (
         ellipsoid((29, -57, 66), (13.5, 15, 16)),
-        ellipsoid((7, -50, 92), (4, 20, 9)),
-        ellipsoid((7, -58, 64), (5, 30, 15)),
+        ellipsoid((6, -54, 88), (4.5, 24, 13)),
+        ellipsoid((7, -58, 68), (5, 30, 14)),
     ):
         canvas.paint_pair(cavity, GAS)
     canvas.paint(ellipsoid((0, -22, 89), (12, 13, 9)), GAS)
     for turbinate in (ellipsoid((8, -54, 58), (3, 20, 4)), ellipsoid((7, -52, 69), (2.5, 17, 3))):
         canvas.paint_pair(turbinate, ORGAN)
-    canvas.paint_pair(ellipsoid((33, -63, 92), (16, 22, 16)) & canvas.body.grown(-3), FAT + 10)
+    canvas.paint_pair(orbit() & canvas.body.grown(-3), FAT + 10)
     canvas.paint_pair(ellipsoid((33, -73, 92), (12, 12, 12)), 10.0)
     canvas.paint_pair(ellipsoid((33, -83, 92), (4.5, 2.5, 4.5)), 80.0)
     canvas.paint_pair(tube([(32, -61, 92), (18, -36, 93)], [2.2, 2.0]), ORGAN)

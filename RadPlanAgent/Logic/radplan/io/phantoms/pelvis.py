@@ -100,10 +100,10 @@ def femur() -> tuple[Shape, Shape, Shape]:
 def hip_bone() -> Shape:
     """Return the left hip bone: ilium, acetabulum, ischium, pubis."""
     blade = ellipsoid((78, 14, 86), (42, 74, 52), yaw_deg=31, roll_deg=14)
-    ilium = blade - blade.moved((-10.0, -6.5, 2.5))
+    ilium = blade - blade.moved((-10.0, -6.5, 9.0))
     sacroiliac = ellipsoid((57, 58, 80), (11, 17, 32), yaw_deg=25, roll_deg=-8)
     arcuate = tube([(80, 10, 34), (70, 34, 46), (58, 54, 66)], [14, 12, 10])
-    roof = ellipsoid((90, 2, 38), (16, 28, 31), yaw_deg=25, roll_deg=10)
+    roof = ellipsoid((91, 2, 36), (16, 28, 25), yaw_deg=25, roll_deg=14)
     cup = ellipsoid((83, 3, 4), (29, 37, 36)) & half_space((93, 0, -4), (0.85, -0.15, -0.5))
     superior_ramus = tube([(10, -46, -20), (36, -45, -5), (64, -24, 8)], [8.5, 7.5, 12])
     inferior_ramus = tube([(11, -42, -38), (30, -20, -62), (50, 14, -80)], [6.5, 6.0, 8.0])

@@ -55,7 +55,7 @@ def make_prostate() -> Case:
     Bladder about 220 cc, rectum about 75 cc, femoral heads about 60 cc, penile bulb about 5 cc.
     CT 2 × 2 × 2.5 mm.
     """
-    grid = Grid((84, 122, 194), (2.0, 2.0, 2.5), (-193.0, -118.0, -98.75))
+    grid = Grid((84, 126, 194), (2.0, 2.0, 2.5), (-193.0, -118.0, -98.75))
     canvas = Canvas(grid, body(1.0, 1.0, grid))
     paint_frame(canvas, 21.0)
     gland, vesicles = prostate_gland()
@@ -68,15 +68,15 @@ def make_prostate() -> Case:
         [
             (0, 52, -68),
             (0, 46, -50),
-            (0, 40.5, -34),
-            (0, 41, -12),
-            (1, 47, 14),
+            (0, 39.5, -34),
+            (0, 40, -12),
+            (1, 46, 14),
             (4, 51, 36),
             (9, 45, 58),
             (14, 32, 76),
         ],
         [(10, 10), (10, 11), (13, 11.5), (17, 14), (17, 14), (15, 13), (13.5, 12), (12, 11)],
-    ).uneven(0.8, 28, seed=3) - gland.grown(1.5)
+    ).uneven(0.8, 28, seed=3) - gland.grown(1.0)
     sigmoid = tube(
         [(14, 32, 76), (22, 8, 88), (44, -20, 94), (76, -30, 106), (96, -26, 140)],
         [13, 13, 14, 15, 15],
@@ -106,5 +106,6 @@ def make_prostate() -> Case:
     canvas.draw("Rectum", OAR, BROWN, rectum.between(-54, 68))
     draw_femurs(canvas)
     canvas.draw("PenileBulb", OAR, PINK, bulb)
+    canvas.draw("Colon_Sigmoid", OAR, (190, 130, 90), sigmoid & bag.grown(3))
     canvas.draw("Bag_Bowel", OAR, PURPLE, bag)
     return canvas.finished("phantom-prostate", "phantom:prostate", seed=1)

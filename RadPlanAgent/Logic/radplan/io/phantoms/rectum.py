@@ -66,10 +66,10 @@ def make_rectum() -> Case:
     """Pelvis with a cancer of the middle rectum.
 
     GTV: a thickened wall over 5 cm, about 40 cc. CTV_Low: mesorectum, presacral space, internal
-    iliac and obturator nodes (about 500 cc); PTV_Low: 8 mm, 10 mm anteriorly (about 1000 cc).
-    CTV_High: GTV and 6 mm of the mesorectum around it; PTV_High: 7 mm (about 210 cc). PTV_Low
+    iliac and obturator nodes (about 470 cc); PTV_Low: 8 mm, 10 mm anteriorly (about 950 cc).
+    CTV_High: GTV and 6 mm of the mesorectum around it; PTV_High: 7 mm (about 200 cc). PTV_Low
     overlaps the back of the bladder and the lowest bowel loops. Bladder about 240 cc, small bowel
-    about 430 cc, femoral heads about 55 cc. CT 2 × 2 × 3 mm.
+    about 480 cc, femoral heads about 55 cc. CT 2 × 2 × 3 mm.
     """
     grid = Grid((87, 121, 184), (2.0, 2.0, 3.0), (-183.0, -114.0, -94.5))
     canvas = Canvas(grid, body(0.95, 0.96, grid))
@@ -101,18 +101,20 @@ def make_rectum() -> Case:
         [13, 13, 14, 15, 15],
     )
     bladder = (
-        ellipsoid((0, -17, 38), (47, 31, 33), 2.3, pitch_deg=-8)
-        .blended(ellipsoid((0, -10, 10), (17, 15, 14)), 10)
+        ellipsoid((0, -13, 37), (48, 32, 32), 2.3, pitch_deg=-8)
+        .blended(ellipsoid((0, -8, 10), (17, 15, 14)), 10)
         .uneven(1.0, 50, seed=9)
     )
     gland = ellipsoid((0, 2, -16), (23, 17, 18), 2.1, pitch_deg=-8).uneven(0.6, 26, seed=5)
     bladder = bladder - gland.grown(0.5)
     vesicle = tube([(5, 13, 2), (18, 18, 8), (32, 20, 14)], [(6, 4.5), (7, 5), (4, 3.5)])
 
-    bag = (bowel_space() - bladder.grown(3)).between(50, 132)
-    space = ((bowel_space() - bladder.grown(3)).grown(-2) - sigmoid.grown(2)).tabulated(2.0)
-    loops = small_bowel(space, 84, 180, seed=31)
     envelope = mesorectum()
+    pouch = ellipsoid((0, 12, 76), (48, 20, 22))  # bowel sinks in between bladder and rectum
+    free = bowel_space().blended(pouch, 10) - bladder.grown(3) - envelope.grown(1)
+    bag = free.between(50, 132)
+    space = (free.grown(-2) - sigmoid.grown(2)).tabulated(2.0)
+    loops = small_bowel(space, 74, 180, seed=31)
     canvas.paint(envelope, FAT)
     canvas.paint(envelope.lining(1.5).between(-28, 112), FAT + 70)
     for x, y in ((6, 4), (-8, 2), (14, -6)):

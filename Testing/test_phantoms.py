@@ -83,7 +83,7 @@ OVERLAPS_CC = {
         ("PTV_7000", "Parotid_L", 0.5, 5),
         ("PTV_7000", "Parotid_R", 0, 0),
         ("PTV_5600", "Parotid_L", 3, 12),
-        ("PTV_5600", "Parotid_R", 3, 12),
+        ("PTV_5600", "Parotid_R", 2, 8),
         ("PTV_7000", "Glnd_Submand_L", 1, 8),
         ("PTV_5600", "Larynx", 0.3, 6),
         ("PTV_7000", "Cavity_Oral", 5, 30),

@@ -40,6 +40,8 @@ from .tissues import (
 PAROTID_HU, SUBMANDIBULAR_HU, THYROID_HU = -15.0, 30.0, 110.0
 CTV_MARGIN_MM, PTV_MARGIN_MM = 5.0, 4.0
 GLOTTIS_Z = -26.0
+#: Without involved nodes, level II is treated up to the transverse process of C1 only.
+UNINVOLVED_NECK_TOP_Z = 38.0
 TARGET_COLORS = {
     "CTV_7000": (255, 90, 120),
     "PTV_7000": RED,
@@ -178,7 +180,8 @@ def _targets() -> dict[str, Shape]:
     middle = union(
         [
             with_margin(gross, Margin.of(2 * CTV_MARGIN_MM)),
-            *both(upper),
+            upper,
+            upper.mirrored().between(-100, UNINVOLVED_NECK_TOP_Z),
             *both(retropharyngeal),
             submandibular(),
         ]

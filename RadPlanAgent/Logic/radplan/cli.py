@@ -157,22 +157,18 @@ def _plan(options: argparse.Namespace) -> int:
         structure_names=_renames(options.map),
         overwrite=options.overwrite,
     )
-    console = Console()
-    try:
-        return _finish(plan(request, console))
-    finally:
-        console.close()
+    with Console() as console:
+        outcome = plan(request, console)
+    return _finish(outcome)
 
 
 def _resume(options: argparse.Namespace) -> int:
     from .console import Console
     from .planning import resume
 
-    console = Console()
-    try:
-        return _finish(resume(options.session, console, options.iterations))
-    finally:
-        console.close()
+    with Console() as console:
+        outcome = resume(options.session, console, options.iterations)
+    return _finish(outcome)
 
 
 def _finish(outcome) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from types import FrameType
 
 from tqdm import tqdm
@@ -13,19 +14,31 @@ from .planning import Observer
 
 #: Work shorter than this shows no bar, seconds.
 BAR_DELAY_S = 1.0
-#: Where the output is no terminal, a bar is a line of a log: one every so many seconds.
+#: Where the output is no terminal there are no bars, only a line every so many seconds.
 LOG_INTERVAL_S = 10.0
 
 
 class Console(Observer):
-    """Prints to standard error; the first Ctrl-C asks to stop, the second stops at once."""
+    """Prints to standard error; the first Ctrl-C asks to stop, the second stops at once.
 
-    def __init__(self, quiet: bool = False) -> None:
-        self._quiet = quiet
+    A context manager: Ctrl-C means this only inside the block.
+    """
+
+    def __init__(self) -> None:
         self._stage = ""
         self._bar: tqdm | None = None
+        self._logged = time.monotonic()
         self._stop = False
-        signal.signal(signal.SIGINT, self._interrupted)
+
+    def __enter__(self) -> Console:
+        """Take over Ctrl-C."""
+        self._former_handler = signal.signal(signal.SIGINT, self._interrupted)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Give Ctrl-C back and end the bar that is open."""
+        signal.signal(signal.SIGINT, self._former_handler)
+        self.close()
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
         if self._stop:
@@ -39,7 +52,8 @@ class Console(Observer):
 
     def progress(self, stage: str, fraction: float) -> None:
         """Move the stage's bar, opening it when a new stage begins."""
-        if self._quiet:
+        if not sys.stderr.isatty():
+            self._log(stage, fraction)
             return
         if stage != self._stage or self._bar is None:
             self.close()
@@ -49,18 +63,21 @@ class Console(Observer):
                 desc=stage,
                 delay=BAR_DELAY_S,
                 leave=False,
-                mininterval=0.1 if sys.stderr.isatty() else LOG_INTERVAL_S,
-                ascii=None if sys.stderr.isatty() else True,
                 bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
                 file=sys.stderr,
             )
         self._bar.update(max(0, round(1000 * fraction) - self._bar.n))
 
+    def _log(self, stage: str, fraction: float) -> None:
+        """Print where the work is, if nothing was printed for long."""
+        if time.monotonic() - self._logged >= LOG_INTERVAL_S and fraction < 1:
+            self.note(f"{stage}: {100 * fraction:.0f} %")
+
     def note(self, text: str) -> None:
         """Print a line."""
         self.close()
-        if not self._quiet:
-            print(text, file=sys.stderr)
+        print(text, file=sys.stderr)
+        self._logged = time.monotonic()
 
     def step(self, step: Step) -> None:
         """Print what a step tried and did."""

@@ -26,7 +26,7 @@ def write_outputs(
     provenance: dict[str, str],
     progress: ProgressReport,
 ) -> list[str]:
-    """Write scorecard, DVH, dose, DICOM, scene and report of the best plan.
+    """Write scorecard, DVH, dose, DICOM and scene of the best plan.
 
     Parameters
     ----------
@@ -74,8 +74,16 @@ def write_outputs(
         )
     except SlicerMissingError as error:
         warnings.append(f"scene.mrb is not written: {error}")
-    _report(folder, case, dose, progress)
     return warnings
+
+
+def write_session_report(
+    session: PlanningSession, folder: SessionFolder, progress: ProgressReport
+) -> None:
+    """Write report.html from the other files of a finished session."""
+    progress("writing report", 0.0)
+    write_report(folder.path, session.case, session.best_dose)
+    progress("writing report", 1.0)
 
 
 def rewrite_report(path: Path) -> Path:
@@ -85,12 +93,6 @@ def rewrite_report(path: Path) -> Path:
     if state != "done":
         raise InputError(f"{path}: the session is {state}; finish it with radplan resume first")
     return write_report(path, load_case(folder.case_path), read_dose(path / "dose.nrrd"))
-
-
-def _report(folder: SessionFolder, case: Case, dose: DoseImage, progress: ProgressReport) -> None:
-    progress("writing report", 0.0)
-    write_report(folder.path, case, dose)
-    progress("writing report", 1.0)
 
 
 def _curves(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,14 +18,14 @@ from .agent.rules import RulesPlanner
 from .agent.trajectory import Step
 from .beams import Beam, make_beams
 from .case import Case
+from .case_checks import bind, check_anatomy, renamed
 from .case_file import load_case as load_case_file
-from .case_file import save_case
 from .errors import CancelledError, InputError
 from .geometry import Grid, Occupancy, Triple
 from .influence import choose_dose_grid, estimate_memory, influence_matrix
 from .influence.matrix import InfluenceMatrix
 from .io import load_case
-from .outputs import write_outputs
+from .outputs import write_outputs, write_session_report
 from .progress import never, silent
 from .protocol import Binding, load_protocol, protocol_from_dict
 from .scorecard import Scorecard
@@ -130,27 +131,30 @@ def plan(request: PlanRequest, observer: Observer) -> PlanOutcome:
         If the person stopped it; finished steps are kept and `resume` continues.
     """
     planner = _planner(request.planner)
-    folder = _new_folder(request.out, request.overwrite)
+    folder = SessionFolder(request.out.absolute())
+    check_out(folder, request.overwrite)
+    protocol = load_protocol(request.protocol)
     case = renamed(load_case(request.case, observer.progress), request.structure_names or {})
-    check_case(case)
-    binding = load_protocol(request.protocol).resolve(case.names)
-    for note in (*case.warnings, *binding.notes):
+    for warning in case.warnings:
+        observer.note(warning)
+    case, binding = bind(case, protocol)
+    notes = [*binding.notes, *check_anatomy(case, binding)]
+    for note in notes:
         observer.note(note)
-    check_targets(case, binding)
     beams = choose_beams(case, binding, request)
     grid = choose_dose_grid(case, request.spacing_mm)
     content = {
         "state": "running",
         "case": {"name": case.name, "source": case.source},
         "protocol": binding.protocol.to_dict(),
-        "notes": list(binding.notes),
+        "notes": notes,
         "planner": request.planner,
         "beams": [asdict(b) for b in beams],
         "dose_grid": asdict(grid),
         "settings": {
             "max_steps": request.max_steps,
             "optimizer": asdict(SessionSettings()),
-            "cache_dir": str(request.cache_dir) if request.cache_dir else None,
+            "cache_dir": str(request.cache_dir.absolute()) if request.cache_dir else None,
             "processes": request.processes,
         },
         "versions": versions(),
@@ -158,8 +162,7 @@ def plan(request: PlanRequest, observer: Observer) -> PlanOutcome:
     }
     influence = _influence(case, binding, beams, grid, content["settings"], observer)
     content |= {"engine": influence.engine, "fingerprint": influence.fingerprint}
-    save_case(folder.case_path, case)
-    folder.write_session(content)
+    folder.create(case, content)
     return _run(case, binding, influence, folder, content, planner, observer)
 
 
@@ -174,18 +177,22 @@ def resume(path: Path, observer: Observer, max_steps: int | None = None) -> Plan
     max_steps : int, optional
         Steps after the first plan, in all; as first asked for when not given.
     """
-    folder = SessionFolder(path)
+    folder = SessionFolder(path.absolute())
     content = folder.read_session()
+    folder.check_inputs(content)
     planner = _planner(content["planner"])
-    if max_steps is not None:
-        content["settings"]["max_steps"] = max_steps
-    case = load_case_file(folder.case_path)
-    binding = protocol_from_dict(content["protocol"], str(folder.session_path)).resolve(case.names)
+    protocol = protocol_from_dict(content["protocol"], str(folder.session_path))
     beams = tuple(
         Beam(**(b | {"isocenter_mm": tuple(b["isocenter_mm"])})) for b in content["beams"]
     )
     grid = Grid(**content["dose_grid"])
-    influence = _influence(case, binding, beams, grid, content["settings"], observer)
+    settings = content["settings"]
+    if max_steps is not None:
+        settings["max_steps"] = max_steps
+    folder.remove_leftovers()
+    case = load_case_file(folder.case_path)
+    binding = protocol.resolve(case.names)
+    influence = _influence(case, binding, beams, grid, settings, observer)
     if influence.fingerprint != content["fingerprint"]:
         raise InputError(
             f"{path}: the dose engine ({influence.engine}) is not the one that this session was "
@@ -208,12 +215,27 @@ def _run(
     session = PlanningSession(
         case, binding.protocol, influence, folder, progress=observer.progress
     )
-    session.restore()
     max_steps = content["settings"]["max_steps"]
+    provenance = {
+        "protocol": binding.protocol.title,
+        "planner": content["planner"],
+        "dose engine": influence.engine,
+        "radplan": __version__,
+    }
     try:
+        session.restore()
         reason = session.run(
             planner, max_steps, observer.progress, observer.cancel_requested, observer.step
         )
+        warnings = write_outputs(session, folder, provenance, observer.progress)
+        content |= {
+            "state": "done",
+            "best_step": session.best.step.index,
+            "stop_reason": reason,
+            "unmet": session.unmet_goals(),
+        }
+        folder.write_session(content)
+        write_session_report(session, folder, observer.progress)
     except BaseException as error:
         stopped = isinstance(error, (CancelledError, KeyboardInterrupt))
         content |= {
@@ -221,22 +243,9 @@ def _run(
             "stop_reason": str(error) or type(error).__name__,
             "best_step": session.best.step.index if session.best else None,
         }
-        folder.write_session(content)
+        with suppress(OSError):  # what stopped it is what must be told
+            folder.write_session(content)
         raise
-    content |= {
-        "state": "done",
-        "best_step": session.best.step.index,
-        "stop_reason": reason,
-        "unmet": session.unmet_goals(),
-    }
-    folder.write_session(content)
-    provenance = {
-        "protocol": binding.protocol.title,
-        "planner": content["planner"],
-        "dose engine": influence.engine,
-        "radplan": __version__,
-    }
-    warnings = write_outputs(session, folder, provenance, observer.progress)
     return PlanOutcome(folder.path, session.best.step.scorecard, reason, tuple(warnings))
 
 
@@ -269,10 +278,14 @@ def _planner(name: str) -> Planner:
     return PLANNERS[name]()
 
 
-def _new_folder(path: Path, overwrite: bool) -> SessionFolder:
-    folder = SessionFolder(path)
+def check_out(folder: SessionFolder, overwrite: bool) -> None:
+    """Refuse a place where no session can be made, before anything long begins."""
+    path = folder.path
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: is a file, not a folder; choose another --out")
+    above = next(p for p in (path, *path.parents) if p.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        raise InputError(f"{path}: cannot be written; choose another --out folder")
     if path.is_dir() and any(path.iterdir()):
         if not folder.session_path.is_file():
             raise InputError(f"{path}: is not empty and no session; choose another --out folder")
@@ -281,60 +294,10 @@ def _new_folder(path: Path, overwrite: bool) -> SessionFolder:
                 f"{path}: already holds a session; continue it with radplan resume, add "
                 "--overwrite to replace it, or choose another --out folder"
             )
-        folder.remove()
-    return folder
 
 
 def _target_names(binding: Binding) -> tuple[str, ...]:
     return tuple(p.target for p in binding.protocol.prescriptions)
-
-
-def renamed(case: Case, names: dict[str, str]) -> Case:
-    """The case with structures renamed; `InputError` if one does not exist."""
-    for name in names:
-        case.structure(name)
-    return case.with_structures(
-        tuple(replace(s, name=names.get(s.name, s.name)) for s in case.structures)
-    )
-
-
-def check_case(case: Case) -> None:
-    """Refuse an anatomy that cannot be planned: no body, or a CT that is not numbers."""
-    if case.external.occupancy.is_empty:
-        raise InputError(f"case {case.name}: EXTERNAL structure {case.external.name} is empty")
-    if not np.isfinite(case.ct_hu).all():
-        raise InputError(f"case {case.name}: the CT has voxels that are not numbers")
-
-
-def check_targets(case: Case, binding: Binding, largest_outside: float = 0.01) -> None:
-    """Refuse targets that are empty or reach outside the body.
-
-    Parameters
-    ----------
-    largest_outside : float
-        Share of a target's volume that may lie outside EXTERNAL (rounding of contours).
-    """
-    body = case.external.occupancy
-    for prescription in binding.protocol.prescriptions:
-        target = case.structure(prescription.target).occupancy
-        if target.is_empty:
-            raise InputError(
-                f"case {case.name}: target {prescription.target} is empty; draw it or remove its "
-                "prescription from the protocol"
-            )
-        outside = outside_share(target, body)
-        if outside > largest_outside:
-            raise InputError(
-                f"case {case.name}: {100 * outside:.0f} % of target {prescription.target} lies "
-                f"outside {case.external.name}; correct the contours"
-            )
-
-
-def outside_share(region: Occupancy, body: Occupancy) -> float:
-    """Share of a region's volume outside another region on the same grid."""
-    box = tuple(slice(a, b) for a, b in zip(region.start, region.stop, strict=True))
-    beyond = np.clip(region.values - body.onto(region.grid).array()[box], 0, None)
-    return float(beyond.sum() / region.values.sum())
 
 
 def choose_beams(case: Case, binding: Binding, request: PlanRequest) -> tuple[Beam, ...]:

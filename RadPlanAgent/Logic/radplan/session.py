@@ -228,6 +228,8 @@ class PlanningSession:
             self.steps.append(plan.step)
             if plan.step.kept:
                 self.best = plan
+        if self.steps:
+            self._audit.append("resumed", {"steps": len(self.steps)})
 
     def unmet_goals(self) -> list[str]:
         """One sentence per unmet goal: by how much, and what pursuing it further cost."""
@@ -299,7 +301,7 @@ class PlanningSession:
             kept = self.quality(plan.step).better_than(self.quality(before))
             outcome = compare(before.scorecard, plan.step.scorecard)
         step = replace(plan.step, kept=kept, outcome=outcome, seconds=time.perf_counter() - began)
-        self.folder.write_step(step, fluence, plan.structure_doses)
+        digests = self.folder.write_step(step, fluence, plan.structure_doses)
         self._audit.append(
             "step",
             {
@@ -310,6 +312,7 @@ class PlanningSession:
                 "actions": [action_to_dict(a) for a in step.actions],
                 "outcome": outcome,
                 "solver": step.solver,
+                "sha256": digests,
             },
         )
         self.steps.append(step)

@@ -63,7 +63,7 @@ def write_scene(
     InputError
         If the input does not fit together, or the file cannot be written.
     """
-    path = Path(path)
+    path = Path(path).absolute()  # Slicer packs nothing into a relative folder
     if path.suffix != ".mrb":
         raise InputError(f"{path}: a Slicer scene file must end in .mrb")
     progress("loading MRML", 0.0)

@@ -1,7 +1,7 @@
 """ImagePhantom: a small water cylinder with a target and organs, for tests that plan.
 
-No patient and no product phantom: coarse enough that pyRadPlan's dose engine and the whole planning
-loop take seconds on it.
+No patient and no product phantom: coarse enough that pyRadPlan's dose engine and the whole
+planning loop take seconds on it.
 """
 
 from __future__ import annotations

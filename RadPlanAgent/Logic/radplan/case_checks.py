@@ -1,4 +1,4 @@
-"""Is a case fit to be planned by a protocol? What is not is refused before anything long begins."""
+"""Whether a case is fit to be planned by a protocol; what is not is refused before long work."""
 
 from __future__ import annotations
 

@@ -6,17 +6,24 @@ Exit codes: 0 done; 2 bad usage or input; 3 ran, but must-goals are unmet; 4 can
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
+import math
+import os
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
+from .beams import BEAM_TEMPLATES
 from .errors import CancelledError, InputError
 from .protocol import Protocol, list_protocols, load_protocol
 
 DONE, BAD_INPUT, MUST_GOALS_UNMET, CANCELLED = 0, 2, 3, 4
+#: What a full disk is told by: the disk, a quota, a limit on the size of files.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_ADVICE = "; free space and try again (a session that has begun goes on with radplan resume)"
 BANNER = "RESEARCH USE ONLY - not for clinical use. Plans are UNAPPROVED and fluence-only."
 
 
@@ -34,45 +41,109 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return options.run(options)
     except InputError as error:
         return _fail(f"error: {error}", BAD_INPUT, options.verbose)
-    except (CancelledError, KeyboardInterrupt) as error:
+    except CancelledError as error:
         return _fail(f"cancelled: {error}", CANCELLED, False)
+    except KeyboardInterrupt:
+        return _fail("cancelled: stopped at once", CANCELLED, False)
+    except BrokenPipeError:
+        # Who reads our output has seen enough, as in: radplan protocols | head -1
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"error: {where}{error.strerror or error}", BAD_INPUT, options.verbose)
+        advice = DISK_ADVICE if error.errno in DISK_FULL else ""
+        text = f"error: {where}{error.strerror or error}{advice}"
+        return _fail(text, BAD_INPUT, options.verbose)
 
 
 def _fail(text: str, code: int, verbose: bool) -> int:
-    print(text, file=sys.stderr)
+    print(" ".join(text.split()), file=sys.stderr)
     if verbose:
         traceback.print_exc()
     return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="radplan", description=f"{__doc__}\n{BANNER}")
+    parser = argparse.ArgumentParser(
+        prog="radplan",
+        description="Radiotherapy treatment planning without a window: from CT and structures to "
+        f"a judged plan. {BANNER}",
+        epilog="Exit codes: 0 done; 2 bad usage or input; 3 ran, but must-goals are unmet; "
+        "4 cancelled. Results go to standard output, everything else to standard error.",
+    )
     parser.add_argument("--version", action="version", version=f"radplan {__version__}")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("-v", "--verbose", action="store_true", help="say more, also on errors")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, title="commands", metavar="COMMAND")
 
-    def command(name: str, run, text: str) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, parents=[common], help=text, description=text)
+    def command(name: str, run, text: str, more: str = "") -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name, parents=[common], help=text, description=f"{text[0].upper()}{text[1:]}. {more}"
+        )
         made.set_defaults(run=run)
         return made
 
-    plan = command("plan", _plan, "plan a case")
-    plan.add_argument("case", help="folder, file or built-in case; see: radplan cases")
-    plan.add_argument("--protocol", required=True, help="name or file; see: radplan protocols")
-    plan.add_argument("--out", required=True, type=Path, help="session folder to make")
-    plan.add_argument("--planner", default="rules", help="who improves the plan (default: rules)")
-    plan.add_argument("--beams", help='template or gantry angles, e.g. coplanar9 or "0,40,80"')
-    plan.add_argument(
-        "--iterations", type=_count, default=40, help="planning steps at most (default: 40)"
+    case_help = (
+        "DICOM folder, OpenKBP patient folder, matRad or pyRadPlan .mat file, session folder, or "
+        "built-in case (see: radplan cases)"
     )
-    plan.add_argument("--spacing-mm", type=_length, help="dose grid spacing")
-    plan.add_argument("--bixel-width-mm", type=_length, default=5.0, help="default: 5")
-    plan.add_argument("--cache", type=Path, help="folder for influence matrices")
-    plan.add_argument("--processes", type=_count, help="parallel processes of the dose engine")
+    protocol_help = "name (see: radplan protocols) or .json file"
+
+    plan = command(
+        "plan",
+        _plan,
+        "plan a case",
+        "A first plan is made from the protocol's goals and then improved step by step. Prints "
+        "the scorecard of the best plan. Ctrl-C stops; finished steps are kept and radplan "
+        "resume goes on from them.",
+    )
+    plan.add_argument("case", metavar="CASE", help=case_help)
+    plan.add_argument("--protocol", required=True, metavar="NAME", help=protocol_help)
+    plan.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="session folder to make"
+    )
+    plan.add_argument(
+        "--planner", default="rules", metavar="NAME", help="who improves the plan (default: rules)"
+    )
+    plan.add_argument(
+        "--beams",
+        metavar="BEAMS",
+        help=f"{', '.join(BEAM_TEMPLATES)} or gantry angles in degrees such as 0,40,80 (default: "
+        "the protocol's)",
+    )
+    plan.add_argument(
+        "--iterations",
+        type=_count,
+        default=40,
+        metavar="N",
+        help="planning steps after the first plan, at most (default: 40)",
+    )
+    plan.add_argument(
+        "--spacing-mm",
+        type=_length,
+        metavar="MM",
+        help="voxel width of the dose grid (default: 2.5 to 3 mm, to fit the CT)",
+    )
+    plan.add_argument(
+        "--bixel-width-mm",
+        type=_length,
+        default=5.0,
+        metavar="MM",
+        help="width of a beamlet (default: 5)",
+    )
+    plan.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="where influence matrices are kept (default: $RADPLAN_CACHE, else radplan in the "
+        "user's cache folder)",
+    )
+    plan.add_argument(
+        "--processes",
+        type=_count,
+        metavar="N",
+        help="parallel processes of the dose engine (default: one per processor)",
+    )
     plan.add_argument(
         "--map",
         action="append",
@@ -82,50 +153,86 @@ def _parser() -> argparse.ArgumentParser:
     )
     plan.add_argument("--overwrite", action="store_true", help="replace the session in --out")
 
-    resume = command("resume", _resume, "continue an interrupted session")
-    resume.add_argument("session", type=Path, help="session folder")
-    resume.add_argument("--iterations", type=_count, help="planning steps at most, in all")
+    resume = command(
+        "resume",
+        _resume,
+        "continue an interrupted session",
+        "Finished steps are checked against the audit log and kept. A finished session takes "
+        "more steps if --iterations allows them.",
+    )
+    resume.add_argument("session", type=Path, metavar="DIR", help="session folder")
+    resume.add_argument(
+        "--iterations",
+        type=_count,
+        metavar="N",
+        help="planning steps after the first plan, at most and in all (default: as first asked)",
+    )
 
-    dvh = command("dvh", _dvh, "dose-volume histograms of any dose and structures")
-    dvh.add_argument("--dose", required=True, type=Path, help="dose, .nrrd or DICOM RTDOSE")
+    dvh = command(
+        "dvh",
+        _dvh,
+        "dose-volume histograms of any dose and structures",
+        "Writes the DVH table and prints the metrics asked for.",
+    )
     dvh.add_argument(
-        "--structures", required=True, type=Path, help=".seg.nrrd, .seg.vtm, folder or case"
+        "--dose", required=True, type=Path, metavar="FILE", help="dose, .nrrd or DICOM RTDOSE"
     )
-    dvh.add_argument("--out", required=True, type=Path, help="DVH table to write, .csv")
-    dvh.add_argument("--metrics", default="", help='e.g. "D95%%,V20Gy,mean"; printed')
+    dvh.add_argument(
+        "--structures",
+        required=True,
+        type=Path,
+        metavar="PATH",
+        help=".seg.nrrd, .seg.vtm, or a case (DICOM or OpenKBP folder, .mat)",
+    )
+    dvh.add_argument(
+        "--out", required=True, type=Path, metavar="FILE", help="DVH table to write, .csv"
+    )
+    dvh.add_argument(
+        "--metrics", default="", metavar="LIST", help='e.g. "D95%%,D0.03cc,V20Gy,mean"'
+    )
 
-    evaluate = command("evaluate", _evaluate, "hold any dose against a protocol")
-    evaluate.add_argument("case", help="folder, file or built-in case")
-    evaluate.add_argument(
-        "--dose", required=True, help="dose file, or 'imported' for the dose that came with CASE"
+    evaluate = command(
+        "evaluate",
+        _evaluate,
+        "hold any dose against a protocol",
+        "For example a clinical dose. Prints the scorecard.",
     )
-    evaluate.add_argument("--protocol", required=True, help="name or file")
+    evaluate.add_argument("case", metavar="CASE", help=case_help)
+    evaluate.add_argument(
+        "--dose",
+        required=True,
+        metavar="FILE",
+        help="dose, .nrrd or DICOM RTDOSE, or 'imported' for the dose that came with CASE",
+    )
+    evaluate.add_argument("--protocol", required=True, metavar="NAME", help=protocol_help)
     evaluate.add_argument(
         "--normalize",
         action="store_true",
         help="first scale the dose so that the primary target's coverage is as prescribed",
     )
-    evaluate.add_argument("--out", type=Path, help="scorecard to write, .json")
+    evaluate.add_argument("--out", type=Path, metavar="FILE", help="scorecard to write, .json")
 
-    protocols = command("protocols", _protocols, "list protocols, or show one")
-    protocols.add_argument("name", nargs="?", help="protocol to show")
+    protocols = command("protocols", _protocols, "list protocols, or show one with its sources")
+    protocols.add_argument("name", nargs="?", metavar="NAME", help="name or .json file")
     command("cases", _cases, "list built-in cases")
-    report = command("report", _report, "write the report of a session folder anew")
-    report.add_argument("session", type=Path, help="session folder")
+    report = command("report", _report, "write the report of a finished session anew")
+    report.add_argument("session", type=Path, metavar="DIR", help="session folder")
     return parser
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must not be negative")
-    return number
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 on, got {text!r}")
+    return int(text)
 
 
 def _length(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError("must be a positive length in mm")
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a positive length in mm, got {text!r}")
     return number
 
 
@@ -135,7 +242,8 @@ def _renames(pairs: Sequence[str]) -> dict[str, str]:
         source, separator, name = pair.partition("=")
         if not (source and separator and name):
             raise InputError(f"--map {pair!r}: write CASE_NAME=NAME")
-        names[source] = name
+        if names.setdefault(source, name) != name:
+            raise InputError(f"--map {pair!r}: {source} is already renamed to {names[source]}")
     return names
 
 
@@ -191,12 +299,19 @@ def _dvh(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from .console import Console
     from .evaluate_command import evaluate
     from .scorecard import format_scorecard
 
-    scorecard = evaluate(
-        options.case, options.dose, options.protocol, options.normalize, options.out
-    )
+    with Console() as console:
+        scorecard = evaluate(
+            options.case,
+            options.dose,
+            options.protocol,
+            options.normalize,
+            options.out,
+            console.progress,
+        )
     print(format_scorecard(scorecard))
     print(BANNER)
     return DONE if scorecard.must_met else MUST_GOALS_UNMET

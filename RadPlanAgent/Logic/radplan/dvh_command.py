@@ -17,15 +17,26 @@ from .metrics import (
 from .sampling import StructureSampler
 
 
-def read_dose_file(path: Path) -> DoseImage:
-    """Read a dose from a DICOM RTDOSE (.dcm) or an image file."""
-    if path.suffix.lower() == ".dcm":
+def read_dose_file(path: Path, frame_uid: str = "") -> DoseImage:
+    """Read a dose from a DICOM RTDOSE (.dcm) or an image file.
+
+    A DICOM dose in another frame of reference than `frame_uid` is refused, where both are known.
+    """
+    if _is_dicom(path):
         from .io.dicom_read import read_rtdose
 
-        return read_rtdose(path)
+        return read_rtdose(path, frame_uid)
     from .io.nrrd import read_dose
 
     return read_dose(path)
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, whatever its name."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def read_structures_of(path: Path, dose: DoseImage) -> tuple[Structure, ...]:
@@ -66,11 +77,6 @@ def dvh(dose_path: Path, structures_path: Path, out: Path, metrics: str) -> str:
                 f"{dose_path}; are they of the same patient and frame of reference?"
             )
         sampled = structure_doses[structure.name] = sampler.sample(dose.dose_gy)
-        if sampler.uncovered_fraction > 0:
-            notes.append(
-                f"{structure.name}: {100 * sampler.uncovered_fraction:.2g} % of it lies outside "
-                "the dose and counts as 0 Gy"
-            )
         notes += [f"{structure.name}: {n}" for m in wanted if (n := metric_note(m, sampled))]
     write_dvh_csv(out, *dvh_table(structure_doses))
     header = ["structure", "volume_cc", *(f"{m} [{m.default_unit}]" for m in wanted)]
@@ -90,4 +96,4 @@ def dvh(dose_path: Path, structures_path: Path, out: Path, metrics: str) -> str:
         ).rstrip()
         for row in [header, *rows]
     ]
-    return "\n".join([*table, *(f"note: {note}" for note in notes)])
+    return "\n".join([*table, *(f"note: {note}" for note in dict.fromkeys(notes))])

@@ -5,17 +5,24 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from .case_checks import bind
 from .dvh_command import read_dose_file
 from .errors import InputError
 from .evaluation import DoseEvaluator
 from .io import load_case
+from .progress import ProgressReport, silent
 from .protocol import load_protocol
 from .scorecard import Scorecard
 from .session_folder import write_json
 
 
 def evaluate(
-    case_name: str, dose_name: str, protocol_name: str, normalize: bool, out: Path | None
+    case_name: str,
+    dose_name: str,
+    protocol_name: str,
+    normalize: bool,
+    out: Path | None,
+    progress: ProgressReport = silent,
 ) -> Scorecard:
     """Hold a dose against a protocol.
 
@@ -30,16 +37,27 @@ def evaluate(
         Whether the dose is first scaled so that the primary target's coverage is as prescribed.
     out : Path, optional
         Where to write scorecard.json.
+    progress : ProgressReport, optional
+
+    Raises
+    ------
+    InputError
+        If anything given is wrong, or the dose leaves out part of a target.
     """
-    case = load_case(case_name)
-    protocol = load_protocol(protocol_name).resolve(case.names).protocol
+    protocol = load_protocol(protocol_name)
+    case, binding = bind(load_case(case_name, progress), protocol)
+    protocol = binding.protocol
     if dose_name == "imported":
         if case.imported_plan is None or case.imported_plan.dose is None:
             raise InputError(f"case {case_name} came without a dose; name a dose file")
         dose = case.imported_plan.dose
     else:
-        dose = read_dose_file(Path(dose_name))
-    evaluator = DoseEvaluator(case, protocol, dose.grid)
+        dose = read_dose_file(Path(dose_name), case.frame_of_reference_uid)
+    evaluator = DoseEvaluator(case, protocol, dose.grid, progress)
+    try:
+        evaluator.require_target_dose()
+    except InputError as error:
+        raise InputError(f"dose {dose_name}: {error}") from None
     if normalize:
         covered_gy = evaluator.coverage_gy(dose.dose_gy)
         if covered_gy <= 0:

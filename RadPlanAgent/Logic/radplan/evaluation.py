@@ -13,6 +13,9 @@ from .protocol import Protocol
 from .sampling import StructureSampler
 from .scorecard import Scorecard, evaluate_scorecard
 
+#: A dose that leaves out more of a target than this share is no dose of the plan.
+LARGEST_UNCOVERED_TARGET = 0.01
+
 
 class DoseEvaluator:
     """Judges doses on one grid for one case and protocol.
@@ -38,6 +41,16 @@ class DoseEvaluator:
             if not structure.occupancy.is_empty:
                 self._samplers[structure.name] = StructureSampler(structure.occupancy, grid)
             progress("preparing structures", (number + 1) / len(case.structures))
+
+    def require_target_dose(self) -> None:
+        """Refuse (`InputError`) a dose grid that leaves out part of a target."""
+        for prescription in self._protocol.prescriptions:
+            uncovered = self._samplers[prescription.target].uncovered_fraction
+            if uncovered > LARGEST_UNCOVERED_TARGET:
+                raise InputError(
+                    f"{100 * uncovered:.0f} % of target {prescription.target} lies outside the "
+                    "dose grid; is the dose of this patient and in this frame of reference?"
+                )
 
     def structure_doses(self, dose_gy: np.ndarray) -> dict[str, StructureDose]:
         """Sampled dose of every structure that is not empty; dose in Gy, (z, y, x)."""

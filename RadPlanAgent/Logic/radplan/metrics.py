@@ -31,6 +31,8 @@ from .files import written_by_rename
 DOSE_TOLERANCE = 1e-6
 #: Relative slack of volume comparisons: rounding of a sum of float64.
 VOLUME_TOLERANCE = 1e-9
+#: A smaller part of a structure outside the dose grid is not worth a word.
+LEAST_UNCOVERED = 1e-4
 
 #: Formulas behind the metrics ``HI`` and ``CI``; to be shown wherever their values are.
 HI_FORMULA = "(D5% - D95%) / prescription x 100 (GPT-RadPlan, matRad)"
@@ -318,7 +320,7 @@ def metric_note(metric: Metric, structure_dose: StructureDose) -> str:
         notes.append(
             f"the structure has only {structure_dose.volume_cc:.3g} cc: its minimum dose is given"
         )
-    if structure_dose.uncovered_fraction > 0:
+    if structure_dose.uncovered_fraction > LEAST_UNCOVERED:
         notes.append(
             f"{100 * structure_dose.uncovered_fraction:.2g} % of the structure lies outside the "
             "dose grid and counts as 0 Gy"

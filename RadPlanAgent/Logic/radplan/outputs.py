@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from .case import Case, DoseImage
 from .case_file import load_case
 from .errors import InputError
 from .io.nrrd import read_dose, write_dose

@@ -304,9 +304,9 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
         path = Path(text)
     else:
         close = difflib.get_close_matches(text, list_protocols(), n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = f" (did you mean {close[0]}?)" if close else ""
         raise InputError(
-            f"no protocol {text!r}{hint} There are {', '.join(list_protocols())}; or give the "
+            f"no protocol {text!r}{hint}; there are {', '.join(list_protocols())}; or give the "
             "path of a .json file"
         )
     try:
@@ -516,7 +516,7 @@ class _Fields:
         unknown = [key for key in self.document if key not in self.taken]
         if unknown:
             close = difflib.get_close_matches(unknown[0], self.taken, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
+            hint = f" (did you mean {close[0]}?)" if close else ""
             raise self.error(unknown[0], f"is not known{hint}")
 
     def _take(self, key: str, default: object = _REQUIRED) -> object:

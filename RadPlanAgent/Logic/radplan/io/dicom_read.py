@@ -96,8 +96,14 @@ def _neutral_name(series_uid: str) -> str:
 
 
 @quiet_pydicom()
-def read_rtdose(path: str | PathLike) -> DoseImage:
+def read_rtdose(path: str | PathLike, frame_uid: str = "") -> DoseImage:
     """Read the dose of one RTDOSE file, Gy, as it stands there.
+
+    Parameters
+    ----------
+    path : path-like
+    frame_uid : str
+        Frame of reference that the dose must be in; empty if not known.
 
     Raises
     ------
@@ -107,4 +113,4 @@ def read_rtdose(path: str | PathLike) -> DoseImage:
     file = dicom_file(Path(path))
     if file is None or file.header.get("SOPClassUID") != RT_DOSE:
         raise InputError(f"{path}: not a DICOM RT dose file (RTDOSE)")
-    return read_dose(file, file.read(), frame_uid="")
+    return read_dose(file, file.read(), frame_uid)

@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..geometry import Occupancy
 from ..influence.matrix import InfluenceMatrix
 from .objectives import OBJECTIVE_FUNCTIONS, Objective
+from .rows import RowStore
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class FluenceProblem:
     """Cost and gradient of a fluence under a list of objectives.
 
     Only the matrix rows that an objective looks at are kept (one copy, shared by all objectives).
+    Mean doses are linear in the fluence: each needs one vector, computed once.
 
     Parameters
     ----------
@@ -100,7 +102,8 @@ class FluenceProblem:
         objectives: Sequence[Objective],
     ) -> None:
         self._influence, self._structures = influence, structures
-        self._covered = np.zeros(0, np.int64)
+        self._rows = RowStore(influence.matrix)
+        self._mean_per_beamlet: dict[str, np.ndarray] = {}
         self.objectives: tuple[Objective, ...] = ()
         self.evaluations = 0
         self.set_objectives(objectives)
@@ -111,36 +114,42 @@ class FluenceProblem:
         return self._influence.n_beamlets
 
     def set_objectives(self, objectives: Sequence[Objective]) -> None:
-        """Change the objectives; the rows are cut out anew only when new voxels are needed."""
+        """Change the objectives; only rows not needed before are taken from the matrix."""
         if not objectives:
             raise InputError("nothing to optimize: the plan has no objectives")
         voxels = [self._structures.voxels(o.structure) for o in objectives]
-        needed = np.unique(np.concatenate([v.rows for v in voxels]))
-        if np.setdiff1d(needed, self._covered, assume_unique=True).size:
-            self._covered = np.union1d(self._covered, needed)
-            self._matrix = self._influence.matrix[self._covered]
-            self._transposed = self._matrix.T
+        self._rows.positions(np.unique(np.concatenate([v.rows for v in voxels])))
         self.objectives = tuple(objectives)
-        self._terms = [
-            (o, OBJECTIVE_FUNCTIONS[o.function], np.searchsorted(self._covered, v.rows), v.share)
-            for o, v in zip(objectives, voxels, strict=True)
-        ]
+        self._linear = np.zeros(self.n_beamlets)
+        self._terms = []
+        for o, v in zip(objectives, voxels, strict=True):
+            if o.function == "mean_dose":
+                self._linear += o.weight * self._mean_dose_per_beamlet(o.structure)
+            else:
+                function = OBJECTIVE_FUNCTIONS[o.function]
+                self._terms.append((o, function, self._rows.positions(v.rows), v.share))
 
     def value_and_gradient(self, fluence: np.ndarray) -> tuple[float, np.ndarray]:
         """Total cost and its gradient with respect to the fluence, float64."""
-        # The matrix is float32: a float64 operand would make scipy copy the whole matrix.
-        dose = (self._matrix @ fluence.astype(np.float32)).astype(np.float64)
-        total, dose_gradient = 0.0, np.zeros_like(dose)
+        dose = self._rows.dose(fluence)
+        total, dose_gradient = float(self._linear @ fluence), np.zeros_like(dose)
         for objective, function, position, share in self._terms:
             value, gradient = function.value_and_gradient(dose[position], share, objective)
             total += objective.weight * value
             dose_gradient[position] += objective.weight * gradient
         self.evaluations += 1
-        gradient = self._transposed @ dose_gradient.astype(np.float32)
-        return total, gradient.astype(np.float64)
+        return total, self._linear + self._rows.back_project(dose_gradient)
 
     def mean_dose_per_unit_fluence(self, structure: str) -> float:
         """Mean dose of a structure when every beamlet has weight one, Gy."""
-        voxels = self._structures.voxels(structure)
-        rows = self._influence.matrix[voxels.rows]
-        return float(voxels.share @ (rows @ np.ones(self.n_beamlets, np.float32)))
+        return float(self._mean_dose_per_beamlet(structure).sum())
+
+    def _mean_dose_per_beamlet(self, structure: str) -> np.ndarray:
+        """Gradient of a structure's mean dose, float64 (n_beamlets,)."""
+        if structure not in self._mean_per_beamlet:
+            voxels = self._structures.voxels(structure)
+            positions = self._rows.positions(voxels.rows)
+            share = np.zeros(self._rows.n_rows)
+            share[positions] = voxels.share
+            self._mean_per_beamlet[structure] = self._rows.back_project(share)
+        return self._mean_per_beamlet[structure]

@@ -13,6 +13,8 @@ UNDERDOSE_LEVEL = 1.01
 OVERDOSE_LEVEL = 1.03
 LOWER_TARGET_OVERDOSE_LEVEL = 1.05
 ORGAN_LEVEL = 0.9
+#: For organs that may get as much as the target.
+HOT_ORGAN_LEVEL = 0.98
 UNDERDOSE_WEIGHT = 100.0
 OVERDOSE_WEIGHT = 50.0
 #: Weights of organ objectives by the priority of their goal, 1 (must) to 4 (ideal).
@@ -94,13 +96,16 @@ def organ_objective(
         )
     limit_gy = goal.value if goal.unit == "Gy" else goal.value / 100 * highest_gy
     if metric.kind == "max" or (metric.kind == "D" and _is_small(metric, volume_cc)):
-        # A limit that a target needs to exceed can only hold outside the target.
-        part = goal.structure if limit_gy < ORGAN_LEVEL * highest_gy else free_part
+        part, level_gy = goal.structure, ORGAN_LEVEL * limit_gy
+        if limit_gy >= highest_gy:
+            level_gy = HOT_ORGAN_LEVEL * limit_gy  # holds inside the target too
+        elif limit_gy >= ORGAN_LEVEL * highest_gy:
+            part = free_part  # a target needs to exceed it: it can only hold outside
         return Objective(
             part,
             "squared_overdosing",
             weight,
-            ORGAN_LEVEL * limit_gy,
+            level_gy,
             id=f"{goal.structure}/squared_overdosing",
         )
     if metric.kind == "D":

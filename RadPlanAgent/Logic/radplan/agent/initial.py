@@ -19,7 +19,7 @@ UNDERDOSE_WEIGHT = 100.0
 OVERDOSE_WEIGHT = 50.0
 #: Weights of organ objectives by the priority of their goal, 1 (must) to 4 (ideal).
 ORGAN_WEIGHT = {1: 30.0, 2: 20.0, 3: 10.0, 4: 5.0}
-MEAN_DOSE_WEIGHT = 0.5
+MEAN_DOSE_WEIGHT = 1.5
 RING_WEIGHT = 5.0
 #: A dose to less than this is a maximum, not a point of a DVH.
 SMALL_VOLUME_CC = 3.0

@@ -17,3 +17,14 @@ def data_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"no test data at {path}; set RADPLAN_DATA to a folder that has it")
     return path
+
+
+@pytest.fixture(scope="session")
+def phantom_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cache that holds the influence matrix of ImagePhantom, computed once by pyRadPlan."""
+    pytest.importorskip("pyRadPlan", reason="the dose engine is pyRadPlan")
+    from image_phantom import phantom_influence
+
+    folder = tmp_path_factory.mktemp("cache")
+    phantom_influence(folder)
+    return folder

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from radplan.beams import make_beams
 from radplan.case import Case, Structure, StructureType
 from radplan.case_file import save_case
 from radplan.geometry import Grid, Occupancy
+from radplan.influence import choose_dose_grid, influence_matrix
+from radplan.influence.matrix import InfluenceMatrix
 
 #: 5 mm voxels, 200 × 200 × 110 mm, centred on the origin.
 GRID = Grid((22, 40, 40), (5.0, 5.0, 5.0), (-97.5, -97.5, -52.5))
@@ -125,3 +128,11 @@ def write_protocol(folder: Path, document: dict | None = None) -> Path:
     path = folder / "protocol.json"
     path.write_text(json.dumps(document or protocol()))
     return path
+
+
+def phantom_influence(cache: Path, case: Case | None = None) -> InfluenceMatrix:
+    """The matrix that planning with `FAST` uses, by pyRadPlan."""
+    case = case or image_phantom()
+    beams = make_beams(FAST[1], (0.0, 0.0, 0.0), float(FAST[5]))
+    grid = choose_dose_grid(case, float(FAST[3]))
+    return influence_matrix(case, beams, grid, target_names=("PTV",), cache_dir=cache)

@@ -42,8 +42,11 @@ def written_by_rename(path: str | os.PathLike) -> Iterator[BinaryIO]:
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and error.filename in (None, temporary):
+            # A full disk is told without a name, or with one that nobody knows.
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 

@@ -70,7 +70,7 @@ def write_dose(path: str | Path, image: DoseImage) -> None:
     Raises
     ------
     InputError
-        If the name does not end in ``.nrrd``.
+        If the name does not end in ``.nrrd``, or ITK cannot write the image.
     """
     import SimpleITK as sitk  # noqa: N813
 
@@ -85,7 +85,11 @@ def write_dose(path: str | Path, image: DoseImage) -> None:
     # ITK picks the format by the name's ending, which a temporary name lacks.
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "dose.nrrd"
-        sitk.WriteImage(itk_image, str(written), useCompression=True)
+        try:
+            sitk.WriteImage(itk_image, str(written), useCompression=True)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise InputError(f"{path}: cannot be written ({reason}); is the disk full?") from None
         with written.open("rb") as source, written_by_rename(path) as target:
             shutil.copyfileobj(source, target)
 

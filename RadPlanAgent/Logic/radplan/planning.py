@@ -189,7 +189,6 @@ def resume(path: Path, observer: Observer, max_steps: int | None = None) -> Plan
     settings = content["settings"]
     if max_steps is not None:
         settings["max_steps"] = max_steps
-    folder.remove_leftovers()
     case = load_case_file(folder.case_path)
     binding = protocol.resolve(case.names)
     influence = _influence(case, binding, beams, grid, settings, observer)
@@ -198,8 +197,6 @@ def resume(path: Path, observer: Observer, max_steps: int | None = None) -> Plan
             f"{path}: the dose engine ({influence.engine}) is not the one that this session was "
             f"made with ({content['engine']}); start a new session"
         )
-    content["state"] = "running"
-    folder.write_session(content)
     return _run(case, binding, influence, folder, content, planner, observer)
 
 
@@ -222,8 +219,10 @@ def _run(
         "dose engine": influence.engine,
         "radplan": __version__,
     }
+    session.restore()
+    folder.remove_leftovers()
+    folder.write_session(content | {"state": "running"})
     try:
-        session.restore()
         reason = session.run(
             planner, max_steps, observer.progress, observer.cancel_requested, observer.step
         )

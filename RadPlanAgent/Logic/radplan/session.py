@@ -174,7 +174,8 @@ class PlanningSession:
         except InputError as error:
             self._audit.append(
                 "actions rejected",
-                {"actions": [action_to_dict(a) for a in proposal.actions], "why": str(error)},
+                # As text: what is rejected may hold numbers that JSON has no word for.
+                {"actions": [repr(a) for a in proposal.actions], "why": str(error)},
             )
             raise
         return self._make_step(

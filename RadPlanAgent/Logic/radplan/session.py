@@ -55,8 +55,8 @@ class SessionSettings:
         Metrics always use all voxels.
     """
 
-    first: SolverSettings = SolverSettings(max_iterations=250, relative_improvement=1e-5)
-    later: SolverSettings = SolverSettings(max_iterations=80, relative_improvement=3e-5)
+    first: SolverSettings = SolverSettings(max_iterations=150, relative_improvement=3e-5)
+    later: SolverSettings = SolverSettings(max_iterations=60, relative_improvement=1e-4)
     voxel_limit: int = 12_000
 
 
@@ -117,7 +117,12 @@ class PlanningSession:
         if self.best is None:
             raise InputError("the session has no plan yet; start it first")
         return Situation(
-            self.protocol, self._organs, self.structures, tuple(self.steps), self.best.step
+            self.protocol,
+            self._organs,
+            self.case.external.name,
+            self.structures,
+            tuple(self.steps),
+            self.best.step,
         )
 
     @property
@@ -127,7 +132,7 @@ class PlanningSession:
 
     def quality(self, step: Step) -> PlanQuality:
         """Rank value of a step's plan."""
-        return plan_quality(step.scorecard, self.protocol, self._organs)
+        return plan_quality(step.scorecard, self.protocol, self._organs, self.case.external.name)
 
     def start(
         self, progress: ProgressReport = silent, cancel_requested: CancelRequested = never

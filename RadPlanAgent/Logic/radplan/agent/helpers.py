@@ -13,14 +13,16 @@ from ..protocol import Protocol
 
 #: Rings around a target: distance from it, mm, and the share of its prescription wanted there.
 #: Levels follow the fall-off that 7 to 9 static fields reach (near the target 10 % per 3 mm).
+#: The first is only a cap: at its edge a target must not be pulled down.
 RINGS: tuple[tuple[float, float, float], ...] = (
+    (0.0, 3.0, 1.02),
     (3.0, 10.0, 0.95),
     (10.0, 20.0, 0.75),
     (20.0, 40.0, 0.55),
     (40.0, np.inf, 0.40),
 )
-#: Dose can fall from one prescription level to a lower one only over some distance: this far from
-#: a higher target, a lower target is not asked to be free of overdose.
+#: Dose can fall from one prescription level to a lower one only over some distance: up to this far
+#: from a higher target, a lower target is held to the higher prescription.
 LEVEL_GRADIENT_MM = 10.0
 #: Helpers smaller than this are left out: they are slivers of partial voxels.
 SMALLEST_HELPER_CC = 0.3
@@ -44,6 +46,11 @@ class PlanningStructures:
     parent: dict[str, str]
     ring_level_gy: dict[str, float]
 
+    @property
+    def caps(self) -> tuple[str, ...]:
+        """Rings next to a target, which only keep hot spots out."""
+        return tuple(name for name in self.ring_level_gy if name.startswith("zRing1_"))
+
     def structure_of(self, name: str) -> str:
         """The case structure behind a name: itself, or the parent of a helper part."""
         return self.parent.get(name, name)
@@ -64,6 +71,11 @@ def core_name(target: str) -> str:
     return f"z{target}_core"
 
 
+def shell_name(target: str) -> str:
+    """Name of the part of a lower target that is near a higher one but outside it."""
+    return f"z{target}_shell"
+
+
 def _distance_mm(mask: np.ndarray, grid: Grid) -> np.ndarray:
     """Distance of every voxel centre from the nearest voxel of a mask, mm (infinite if none)."""
     if not mask.any():
@@ -76,7 +88,8 @@ def make_planning_structures(case: Case, protocol: Protocol, grid: Grid) -> Plan
 
     * ``z<organ>_free``: the part of an organ outside every target, spared without cost;
     * ``z<target>_free``: the part of a target outside all targets of higher prescription;
-    * ``z<target>_core``: of that, what is at least `LEVEL_GRADIENT_MM` from a higher target;
+    * ``z<target>_core``: of that, what is at least `LEVEL_GRADIENT_MM` from a higher target, and
+      ``z<target>_shell``: the rest of it;
     * ``zRing<i>_<target>``: normal tissue by distance (`RINGS`), each voxel given to the target
       that justifies the highest dose in it, so that a ring never asks for less than the fall-off
       of another target allows.
@@ -105,6 +118,7 @@ def make_planning_structures(case: Case, protocol: Protocol, grid: Grid) -> Plan
                 add(overlap_free_name(prescription.target), prescription.target, free)
             far = _distance_mm(higher >= 0.5, grid) > LEVEL_GRADIENT_MM
             add(core_name(prescription.target), prescription.target, free * far)
+            add(shell_name(prescription.target), prescription.target, free * ~far)
         higher = np.maximum(higher, target)
     in_targets = higher
     for structure in case.of_type(StructureType.OAR):
@@ -128,9 +142,6 @@ def make_planning_structures(case: Case, protocol: Protocol, grid: Grid) -> Plan
             ring[here] = len(ring_names)
             ring_names.append(f"zRing{index}_{prescription.target}")
             ring_level_gy[ring_names[-1]] = wanted
-        # Next to a target nothing is asked, so that its edge is not pulled down.
-        edge = distance <= RINGS[0][0]
-        level[edge], ring[edge] = np.inf, -1
     for index, name in enumerate(ring_names):
         array = body * (ring == index)
         if array.sum() * grid.voxel_volume_cc >= SMALLEST_HELPER_CC:

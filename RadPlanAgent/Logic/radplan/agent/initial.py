@@ -6,7 +6,7 @@ from ..case import Case, StructureType
 from ..metrics import Metric
 from ..optimize import Objective
 from ..protocol import ClinicalGoal, Protocol
-from .helpers import PlanningStructures, core_name
+from .helpers import PlanningStructures, core_name, shell_name
 
 #: Objectives ask for a little more than the goals, since a sum of soft terms never reaches them.
 UNDERDOSE_LEVEL = 1.01
@@ -51,15 +51,14 @@ def initial_objectives(
                 Objective(part, "squared_overdosing", OVERDOSE_WEIGHT, dose * OVERDOSE_LEVEL)
             )
         else:
-            core = core_name(prescription.target)
-            objectives.append(
-                Objective(
-                    core if core in present else part,
-                    "squared_overdosing",
-                    OVERDOSE_WEIGHT,
-                    dose * LOWER_TARGET_OVERDOSE_LEVEL,
-                )
-            )
+            for name, level_gy in (
+                (core_name(prescription.target), dose * LOWER_TARGET_OVERDOSE_LEVEL),
+                (shell_name(prescription.target), highest),
+            ):
+                if name in present:
+                    objectives.append(
+                        Objective(name, "squared_overdosing", OVERDOSE_WEIGHT, level_gy)
+                    )
     targets = {p.target for p in protocol.prescriptions}
     for goal in protocol.goals:
         if goal.structure in present and goal.structure not in targets and goal.op == "<=":
@@ -71,7 +70,8 @@ def initial_objectives(
         if part in present:
             objectives.append(Objective(part, "mean_dose", MEAN_DOSE_WEIGHT))
     for ring, level_gy in structures.ring_level_gy.items():
-        objectives.append(Objective(ring, "squared_overdosing", RING_WEIGHT, level_gy))
+        weight = OVERDOSE_WEIGHT if ring in structures.caps else RING_WEIGHT
+        objectives.append(Objective(ring, "squared_overdosing", weight, level_gy))
     return tuple(objectives)
 
 

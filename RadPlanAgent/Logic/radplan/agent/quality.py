@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..metrics import Metric
-from ..protocol import Protocol
+from ..protocol import ClinicalGoal, Protocol
 from ..scorecard import GoalResult, Scorecard
 
-#: Limits every target is held to, whether or not the protocol says so (ICRU 83: near-minimum at
-#: least 95 %, near-maximum at most 107 % of the prescription). They rank after the goals of
+#: Limits every plan is held to, whether or not the protocol says so (ICRU 83: targets'
+#: near-minimum at least 95 %, near-maximum at most 107 % of the prescription; nowhere in the body
+#: more than the given share of the highest prescription to 0.03 cc). They rank after the goals of
 #: priority 2. The near-maximum counts for the highest prescription only (next to it a lower target
 #: cannot be cold), and only where the protocol has no such limit of priority 1 or 2.
 NEAR_MINIMUM = 0.95
 NEAR_MAXIMUM = 1.07
+BODY_MAXIMUM = 1.10
 #: An organ's burden: how much of its limits it uses, limits on a maximum counting less, since far
 #: below them little is gained; and its mean dose relative to the prescription.
 LIMIT_SHARE = 0.7
@@ -40,8 +42,8 @@ class PlanQuality:
     Parameters
     ----------
     tiers : tuple of float
-        `Scorecard.rank`, and after priority 2 the targets' shortfall against `NEAR_MINIMUM` and
-        `NEAR_MAXIMUM`.
+        `Scorecard.rank`, and after priority 2 the shortfall against `NEAR_MINIMUM`,
+        `NEAR_MAXIMUM` and `BODY_MAXIMUM`.
     burden : float
         What organs get, relative to their limits, what goals are missed by, and how uneven and
         loose the dose to the target is.
@@ -60,12 +62,15 @@ class PlanQuality:
         return self.burden < other.burden * (1 - BURDEN_TOLERANCE)
 
 
-def plan_quality(scorecard: Scorecard, protocol: Protocol, organs: tuple[str, ...]) -> PlanQuality:
+def plan_quality(
+    scorecard: Scorecard, protocol: Protocol, organs: tuple[str, ...], external: str
+) -> PlanQuality:
     """Rank value of a plan, from its scorecard alone."""
     rank = scorecard.rank()
-    tiers = (*rank[:4], target_shortfall(scorecard, protocol), *rank[4:])
+    shortfall = target_shortfall(scorecard, protocol) + hot_spot(scorecard, protocol, external)
+    tiers = (*rank[:4], shortfall, *rank[4:])
     burden = sum(organ_burden(scorecard, protocol, organ) for organ in organs)
-    burden += sum(rank[1::2])
+    burden += sum(rank[1::2]) + shortfall
     burden += INHOMOGENEITY_COST * inhomogeneity(scorecard, protocol)
     burden += NONCONFORMITY_COST * (1 - scorecard.conformity_index)
     return PlanQuality(tiers, burden)
@@ -82,6 +87,12 @@ def target_shortfall(scorecard: Scorecard, protocol: Protocol) -> float:
         if prescription.dose_gy == highest and prescription.target not in limited:
             total += max(0.0, doses["D2%_gy"] / prescription.dose_gy - NEAR_MAXIMUM)
     return total
+
+
+def hot_spot(scorecard: Scorecard, protocol: Protocol, external: str) -> float:
+    """By how much the hottest 0.03 cc of the body exceed `BODY_MAXIMUM`, relative."""
+    highest = max(p.dose_gy for p in protocol.prescriptions)
+    return max(0.0, scorecard.structures[external]["D0.03cc_gy"] / highest - BODY_MAXIMUM)
 
 
 def inhomogeneity(scorecard: Scorecard, protocol: Protocol) -> float:
@@ -114,8 +125,12 @@ def is_maximum(metric: Metric) -> bool:
 
 
 def goal_text(result: GoalResult) -> str:
+    """A result's goal in words, e.g. ``Parotid_L mean ≤ 26 Gy``."""
+    return goal_label(result.goal)
+
+
+def goal_label(goal: ClinicalGoal) -> str:
     """A goal in words, e.g. ``Parotid_L mean ≤ 26 Gy``."""
-    goal = result.goal
     sign = "≤" if goal.op == "<=" else "≥"
     return f"{goal.structure} {goal.metric} {sign} {goal.value:g} {goal.unit}".rstrip()
 

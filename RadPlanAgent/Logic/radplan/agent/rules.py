@@ -16,12 +16,15 @@ from ..protocol import ClinicalGoal
 from ..scorecard import GoalResult
 from .actions import WEIGHT_BOUNDS, Action, AddObjective, ChangeDose, ChangeVolume, ChangeWeight
 from .initial import OVERDOSE_LEVEL, RING_WEIGHT, organ_objective
-from .quality import goal_text, inhomogeneity, organ_burden
-from .trajectory import Proposal, Situation, Stop
+from .quality import goal_label, goal_text, hot_spot, inhomogeneity, organ_burden
+from .trajectory import Proposal, Situation, Step, Stop
 
 AUTHOR = "rules"
 #: How hard a move is tried: first strong, then more gently after each failure.
 STRENGTHS = (2.5, 1.4)
+#: A goal is out of reach when this many more steps like the last one on it would not meet it. It
+#: is then no longer pursued for itself; sparing the organ with the others goes on.
+REACH_STEPS = 5
 #: Below this inhomogeneity, (D2 − D98)/prescription, a target needs no further evening out.
 HOMOGENEOUS_ENOUGH = 0.04
 
@@ -56,7 +59,11 @@ class RulesPlanner:
     def _moves(self, s: Situation) -> Iterator[Proposal]:
         """All moves still worth trying on the best plan, in order of preference."""
         unmet = sorted(
-            (r for r in s.best.scorecard.goals if r.met is False),
+            (
+                r
+                for r in s.best.scorecard.goals
+                if r.met is False and not self._out_of_reach(s, r.goal)
+            ),
             key=lambda r: r.goal.priority,
         )
         for priority in sorted({r.goal.priority for r in unmet}):
@@ -64,7 +71,7 @@ class RulesPlanner:
             if len(group) > 1:
                 yield from self._try(
                     s,
-                    f"meet priority {priority}",
+                    group_move(priority),
                     "goals",
                     f"Meet the {len(group)} unmet goals of priority {priority}",
                     lambda strength, group=group: _merged(
@@ -79,6 +86,14 @@ class RulesPlanner:
                     f"Meet {goal_text(result)}",
                     lambda strength, result=result: self._meet(s, result, strength),
                 )
+        if hot_spot(s.best.scorecard, s.protocol, s.external) > 0:
+            yield from self._try(
+                s,
+                "cool hot spots",
+                "homogeneity",
+                "Cool the hot spots",
+                lambda strength: self._cool(s, strength),
+            )
         if inhomogeneity(s.best.scorecard, s.protocol) > HOMOGENEOUS_ENOUGH:
             yield from self._try(
                 s,
@@ -119,6 +134,21 @@ class RulesPlanner:
         failures = sum(1 for step in s.steps if step.move == move and not step.kept)
         if failures < len(STRENGTHS):
             yield Proposal(move, phase, title, tuple(make_actions(STRENGTHS[failures])))
+
+    def _out_of_reach(self, s: Situation, goal: ClinicalGoal) -> bool:
+        """Whether the last step that pursued an unmet goal came too little closer to it."""
+        pursued = [
+            step
+            for step in s.steps
+            if step.phase == "goals"
+            and step.kept
+            and (goal_label(goal) in step.move or step.move == group_move(goal.priority))
+        ]
+        if not pursued:
+            return False
+        missing_after = _missing(pursued[-1], goal)
+        gained = _missing(s.steps[pursued[-1].base], goal) - missing_after
+        return missing_after > REACH_STEPS * gained
 
     def _of(self, s: Situation, structure: str, *functions: str) -> list[Objective]:
         """Objectives of the best plan on a structure or its helper parts."""
@@ -194,6 +224,25 @@ class RulesPlanner:
         found = self._of(s, highest.target, "squared_underdosing", "squared_overdosing")
         return _scaled(found, strength, reason)
 
+    def _cool(self, s: Situation, strength: float) -> list[Action]:
+        hottest_gy = s.best.scorecard.structures[s.external]["D0.03cc_gy"]
+        highest = max(p.dose_gy for p in s.protocol.prescriptions)
+        reason = (
+            f"0.03 cc of the body get {hottest_gy:.1f} Gy, {100 * hottest_gy / highest:.0f} % of "
+            "the highest prescription"
+        )
+        targets = set(s.protocol.prescription_gy)
+        found = [
+            o
+            for o in s.best.objectives
+            if o.function == "squared_overdosing"
+            and (
+                o.structure in s.structures.ring_level_gy
+                or s.structures.structure_of(o.structure) in targets
+            )
+        ]
+        return _scaled(found, strength, reason)
+
     def _spare(self, s: Situation, organ: str, strength: float) -> list[Action]:
         doses = s.best.scorecard.structures[organ]
         if doses["D2%_gy"] < 0.02 * max(p.dose_gy for p in s.protocol.prescriptions):
@@ -213,10 +262,25 @@ class RulesPlanner:
         return actions
 
     def _conform(self, s: Situation, strength: float, reason: str = "") -> list[Action]:
-        rings = [o for o in s.best.objectives if o.structure in s.structures.ring_level_gy]
+        rings = [
+            o
+            for o in s.best.objectives
+            if o.structure in s.structures.ring_level_gy and o.structure not in s.structures.caps
+        ]
         reason = reason or "normal tissue around the targets may have room below its dose"
         heaviest = max((o.weight for o in rings), default=RING_WEIGHT)
         return _scaled(rings, strength, reason) if heaviest < 100 * RING_WEIGHT else []
+
+
+def group_move(priority: int) -> str:
+    """Key of the move that pursues all unmet goals of one priority together."""
+    return f"meet priority {priority}"
+
+
+def _missing(step: Step, goal: ClinicalGoal) -> float:
+    """By how much a step's plan misses a goal, in the goal's unit; 0 when it is met."""
+    result = next(r for r in step.scorecard.goals if r.goal == goal)
+    return 0.0 if result.met is not False else -result.margin
 
 
 def _scaled(objectives: list[Objective], factor: float, reason: str) -> list[Action]:

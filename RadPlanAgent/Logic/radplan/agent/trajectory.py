@@ -67,6 +67,8 @@ class Situation:
         In the case's names.
     organs : tuple of str
         Organs at risk of the case.
+    external : str
+        The body.
     structures : PlanningStructures
         Structures and helpers on the dose grid.
     steps : tuple of Step
@@ -76,6 +78,7 @@ class Situation:
 
     protocol: Protocol
     organs: tuple[str, ...]
+    external: str
     structures: PlanningStructures
     steps: tuple[Step, ...]
     best: Step

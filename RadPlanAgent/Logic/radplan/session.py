@@ -246,13 +246,10 @@ class PlanningSession:
                 continue
             achieved = f"{result.achieved:.1f} {result.goal.unit}".rstrip()
             text = f"{goal_text(result)} is not met ({achieved}, priority {result.goal.priority})"
-            tried = [
-                s
-                for s in self.steps
-                if not s.kept and s.phase == "goals" and goal_text(result) in s.move
-            ]
+            tried = [s for s in self.steps if s.phase == "goals" and goal_text(result) in s.move]
             if tried:
-                text += f"; pushing it further: {compare(best.scorecard, tried[-1].scorecard)}"
+                last, base = tried[-1], self.steps[tried[-1].base]
+                text += f"; pushing it further: {compare(base.scorecard, last.scorecard)}"
             sentences.append(text)
         return sentences
 

@@ -171,7 +171,7 @@ def apply_actions(
 def _changed(objective: Objective, action: Action) -> Objective:
     if isinstance(action, ChangeWeight):
         factor = action.factor
-        if not (np.isfinite(factor) and 1 <= max(factor, 1 / factor if factor > 0 else np.inf)):
+        if not (np.isfinite(factor) and factor > 0):
             raise InputError(f"{objective.id}: weight factor must be a positive number")
         if max(factor, 1 / factor) > LARGEST_WEIGHT_FACTOR * (1 + 1e-9):
             raise InputError(

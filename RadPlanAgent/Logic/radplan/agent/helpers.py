@@ -40,11 +40,15 @@ class PlanningStructures:
         For each helper that is a part of one structure, that structure.
     ring_level_gy : dict of name to float
         For each ring, the dose wanted in it.
+    covered : frozenset of names
+        Organs that lie within the targets, and targets that lie within higher ones, but for
+        slivers.
     """
 
     occupancies: dict[str, Occupancy]
     parent: dict[str, str]
     ring_level_gy: dict[str, float]
+    covered: frozenset[str] = frozenset()
 
     @property
     def caps(self) -> tuple[str, ...]:
@@ -55,8 +59,13 @@ class PlanningStructures:
         """The case structure behind a name: itself, or the parent of a helper part."""
         return self.parent.get(name, name)
 
-    def part_outside_targets(self, structure: str) -> str:
-        """Name of a structure's overlap-free part, or its own name when it overlaps nothing."""
+    def part_outside_targets(self, structure: str) -> str | None:
+        """Name of a structure's overlap-free part, its own name when it overlaps nothing.
+
+        None when nothing of it is free.
+        """
+        if structure in self.covered:
+            return None
         helper = overlap_free_name(structure)
         return helper if helper in self.occupancies else structure
 
@@ -104,10 +113,18 @@ def make_planning_structures(case: Case, protocol: Protocol, grid: Grid) -> Plan
         key=lambda p: -p.dose_gy,
     )
 
-    def add(name: str, of: str, array: np.ndarray) -> None:
+    covered: set[str] = set()
+
+    def add(name: str, of: str, array: np.ndarray) -> bool:
         helper = Occupancy.from_array(grid, array)
-        if helper.volume_cc >= SMALLEST_HELPER_CC:
+        large_enough = helper.volume_cc >= SMALLEST_HELPER_CC
+        if large_enough:
             occupancies[name], parent[name] = helper, of
+        return large_enough
+
+    def add_free_part(of: str, array: np.ndarray) -> None:
+        if not add(overlap_free_name(of), of, array):
+            covered.add(of)
 
     higher = np.zeros(grid.shape, np.float32)
     for prescription in prescriptions:
@@ -115,7 +132,7 @@ def make_planning_structures(case: Case, protocol: Protocol, grid: Grid) -> Plan
         if higher.any():
             free = np.clip(target - higher, 0, 1)
             if free.sum() < 0.99 * target.sum():
-                add(overlap_free_name(prescription.target), prescription.target, free)
+                add_free_part(prescription.target, free)
             far = _distance_mm(higher >= 0.5, grid) > LEVEL_GRADIENT_MM
             add(core_name(prescription.target), prescription.target, free * far)
             add(shell_name(prescription.target), prescription.target, free * ~far)
@@ -127,7 +144,7 @@ def make_planning_structures(case: Case, protocol: Protocol, grid: Grid) -> Plan
         organ = on_grid[structure.name].array()
         overlap = np.minimum(organ, in_targets)
         if overlap.sum() * grid.voxel_volume_cc > 0.01:
-            add(overlap_free_name(structure.name), structure.name, np.clip(organ - overlap, 0, 1))
+            add_free_part(structure.name, np.clip(organ - overlap, 0, 1))
 
     body = on_grid[case.external.name].array() * (in_targets <= 0)
     level = np.zeros(grid.shape, np.float32)
@@ -148,4 +165,4 @@ def make_planning_structures(case: Case, protocol: Protocol, grid: Grid) -> Plan
             occupancies[name] = Occupancy.from_array(grid, array)
         else:
             del ring_level_gy[name]
-    return PlanningStructures(occupancies, parent, ring_level_gy)
+    return PlanningStructures(occupancies, parent, ring_level_gy, frozenset(covered))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..case import Case, StructureType
-from ..metrics import Metric
 from ..optimize import Objective
-from ..protocol import ClinicalGoal, Protocol
+from ..protocol import ClinicalGoal, Prescription, Protocol
 from .helpers import PlanningStructures, core_name, shell_name
+from .quality import BODY_MAXIMUM, is_maximum
 
 #: Objectives ask for a little more than the goals, since a sum of soft terms never reaches them.
 UNDERDOSE_LEVEL = 1.01
@@ -21,9 +21,10 @@ OVERDOSE_WEIGHT = 50.0
 ORGAN_WEIGHT = {1: 30.0, 2: 20.0, 3: 10.0, 4: 5.0}
 MEAN_DOSE_WEIGHT = 1.5
 RING_WEIGHT = 5.0
-#: A dose to less than this is a maximum, not a point of a DVH.
-SMALL_VOLUME_CC = 3.0
-SMALL_VOLUME_PERCENT = 5.0
+#: Caps on regions where only single voxels are hot: their volume is small, so their weight is not.
+CAP_WEIGHT = 200.0
+HOT_SPOT_WEIGHT = 3000.0
+HOT_SPOT_LEVEL = 0.97
 
 
 def initial_objectives(
@@ -35,30 +36,9 @@ def initial_objectives(
     every organ goal becomes the objective of its kind; every organ also gets a mean-dose term on
     its part outside the targets, by which it is later pushed down; normal tissue is held by rings.
     """
-    objectives: list[Objective] = []
     present = structures.occupancies
     highest = max(p.dose_gy for p in protocol.prescriptions)
-    for prescription in protocol.prescriptions:
-        if prescription.target not in present:
-            continue
-        part = structures.part_outside_targets(prescription.target)
-        dose = prescription.dose_gy
-        objectives.append(
-            Objective(part, "squared_underdosing", UNDERDOSE_WEIGHT, dose * UNDERDOSE_LEVEL)
-        )
-        if dose == highest:
-            objectives.append(
-                Objective(part, "squared_overdosing", OVERDOSE_WEIGHT, dose * OVERDOSE_LEVEL)
-            )
-        else:
-            for name, level_gy in (
-                (core_name(prescription.target), dose * LOWER_TARGET_OVERDOSE_LEVEL),
-                (shell_name(prescription.target), highest),
-            ):
-                if name in present:
-                    objectives.append(
-                        Objective(name, "squared_overdosing", OVERDOSE_WEIGHT, level_gy)
-                    )
+    objectives = target_objectives(protocol, structures)
     targets = {p.target for p in protocol.prescriptions}
     for goal in protocol.goals:
         if goal.structure in present and goal.structure not in targets and goal.op == "<=":
@@ -70,9 +50,65 @@ def initial_objectives(
         if part in present:
             objectives.append(Objective(part, "mean_dose", MEAN_DOSE_WEIGHT))
     for ring, level_gy in structures.ring_level_gy.items():
-        weight = OVERDOSE_WEIGHT if ring in structures.caps else RING_WEIGHT
+        weight = CAP_WEIGHT if ring in structures.caps else RING_WEIGHT
         objectives.append(Objective(ring, "squared_overdosing", weight, level_gy))
     return tuple(objectives)
+
+
+def target_objectives(protocol: Protocol, structures: PlanningStructures) -> list[Objective]:
+    """Under- and overdosing terms of every target on its part outside higher targets."""
+    objectives: list[Objective] = []
+    present = structures.occupancies
+    highest = max(p.dose_gy for p in protocol.prescriptions)
+    for prescription in protocol.prescriptions:
+        part = structures.part_outside_targets(prescription.target)
+        if part not in present:
+            continue  # without a voxel, or inside a higher target and so with its dose
+        dose = prescription.dose_gy
+        objectives.append(
+            Objective(part, "squared_underdosing", UNDERDOSE_WEIGHT, dose * UNDERDOSE_LEVEL)
+        )
+        if dose == highest:
+            objectives.append(
+                Objective(part, "squared_overdosing", OVERDOSE_WEIGHT, dose * OVERDOSE_LEVEL)
+            )
+            objectives.append(hot_spot_objective(protocol, prescription, part))
+        else:
+            for name, weight, level_gy in (
+                (
+                    core_name(prescription.target),
+                    OVERDOSE_WEIGHT,
+                    dose * LOWER_TARGET_OVERDOSE_LEVEL,
+                ),
+                (shell_name(prescription.target), CAP_WEIGHT, highest * OVERDOSE_LEVEL),
+            ):
+                if name in present:
+                    objectives.append(Objective(name, "squared_overdosing", weight, level_gy))
+    return objectives
+
+
+def hot_spot_id(part: str) -> str:
+    """Id of the objective that keeps single hot voxels out of a target."""
+    return f"{part}/hot spot"
+
+
+def hot_spot_objective(protocol: Protocol, prescription: Prescription, part: str) -> Objective:
+    """The objective that keeps hot spots of the highest target below the protocol's limit.
+
+    An overdosing term is an average over the target, in which one hot voxel weighs nothing; this
+    one starts near the limit and weighs much.
+    """
+    limits_gy = [
+        goal.value if goal.unit == "Gy" else goal.value / 100 * prescription.dose_gy
+        for goal in protocol.goals
+        if goal.structure == prescription.target
+        and goal.op == "<="
+        and goal.priority <= 2
+        and is_maximum(goal.metric)
+    ]
+    limit_gy = min([*limits_gy, BODY_MAXIMUM * prescription.dose_gy])
+    level_gy = max(HOT_SPOT_LEVEL * limit_gy, OVERDOSE_LEVEL * prescription.dose_gy)
+    return Objective(part, "squared_overdosing", HOT_SPOT_WEIGHT, level_gy, id=hot_spot_id(part))
 
 
 def organ_objective(
@@ -95,12 +131,15 @@ def organ_objective(
             id=f"{goal.structure}/max_dvh {metric}",
         )
     limit_gy = goal.value if goal.unit == "Gy" else goal.value / 100 * highest_gy
-    if metric.kind == "max" or (metric.kind == "D" and _is_small(metric, volume_cc)):
+    if is_maximum(metric):
         part, level_gy = goal.structure, ORGAN_LEVEL * limit_gy
         if limit_gy >= highest_gy:
             level_gy = HOT_ORGAN_LEVEL * limit_gy  # holds inside the target too
         elif limit_gy >= ORGAN_LEVEL * highest_gy:
-            part = free_part  # a target needs to exceed it: it can only hold outside
+            # A target needs to exceed it: it can only hold outside.
+            if free_part is None:
+                return None
+            part = free_part
         return Objective(
             part,
             "squared_overdosing",
@@ -119,9 +158,3 @@ def organ_objective(
             id=f"{goal.structure}/max_dvh {metric}",
         )
     return None
-
-
-def _is_small(metric: Metric, volume_cc: float) -> bool:
-    if metric.level_unit == "cc":
-        return metric.level <= max(SMALL_VOLUME_CC, SMALL_VOLUME_PERCENT / 100 * volume_cc)
-    return metric.level <= SMALL_VOLUME_PERCENT

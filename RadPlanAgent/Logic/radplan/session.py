@@ -246,7 +246,12 @@ class PlanningSession:
                 continue
             achieved = f"{result.achieved:.1f} {result.goal.unit}".rstrip()
             text = f"{goal_text(result)} is not met ({achieved}, priority {result.goal.priority})"
-            tried = [s for s in self.steps if s.phase == "goals" and goal_text(result) in s.move]
+            tried = [
+                s
+                for s in self.steps
+                if s.phase == "goals"
+                and any(goal_text(result) in t for t in (s.move, *(a.reason for a in s.actions)))
+            ]
             if tried:
                 last, base = tried[-1], self.steps[tried[-1].base]
                 text += f"; pushing it further: {compare(base.scorecard, last.scorecard)}"

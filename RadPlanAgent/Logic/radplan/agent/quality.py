@@ -24,8 +24,10 @@ MEAN_SHARE = 0.3
 #: What inhomogeneity, (D2 − D98)/prescription, and non-conformity, 1 − CI, of the target cost.
 INHOMOGENEITY_COST = 0.5
 NONCONFORMITY_COST = 0.2
-#: Violations that differ by less are not ruled on by rank but weighed against the burden.
-VIOLATION_TOLERANCE = 0.02
+#: Violations that differ by less are not ruled on by rank but weighed against the burden: what
+#: must be met is met exactly, what should be met is not bought at any price.
+STRICT_TOLERANCE = 1e-3
+WISH_TOLERANCE = 0.02
 #: A burden must fall by more than this share to count.
 BURDEN_TOLERANCE = 3e-3
 #: A dose to at most this much of an organ is a maximum.
@@ -44,20 +46,23 @@ class PlanQuality:
     tiers : tuple of float
         `Scorecard.rank`, and after priority 2 the shortfall against `NEAR_MINIMUM`,
         `NEAR_MAXIMUM` and `BODY_MAXIMUM`.
+    tolerances : tuple of float
+        Of each tier.
     burden : float
         What organs get, relative to their limits, what goals are missed by, and how uneven and
         loose the dose to the target is.
     """
 
     tiers: tuple[float, ...]
+    tolerances: tuple[float, ...]
     burden: float
 
     def better_than(self, other: PlanQuality) -> bool:
         """Whether this plan is better by more than the tolerances."""
-        for mine, theirs in zip(self.tiers, other.tiers, strict=True):
-            if mine > theirs + VIOLATION_TOLERANCE:
+        for mine, theirs, tolerance in zip(self.tiers, other.tiers, self.tolerances, strict=True):
+            if mine > theirs + tolerance:
                 return False
-            if mine < theirs - VIOLATION_TOLERANCE:
+            if mine < theirs - tolerance:
                 return True
         return self.burden < other.burden * (1 - BURDEN_TOLERANCE)
 
@@ -73,7 +78,8 @@ def plan_quality(
     burden += sum(rank[1::2]) + shortfall
     burden += INHOMOGENEITY_COST * inhomogeneity(scorecard, protocol)
     burden += NONCONFORMITY_COST * (1 - scorecard.conformity_index)
-    return PlanQuality(tiers, burden)
+    tolerances = (STRICT_TOLERANCE,) * 5 + (WISH_TOLERANCE,) * (len(tiers) - 5)
+    return PlanQuality(tiers, tolerances, burden)
 
 
 def target_shortfall(scorecard: Scorecard, protocol: Protocol) -> float:

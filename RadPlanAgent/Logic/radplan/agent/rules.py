@@ -15,8 +15,8 @@ from ..optimize import Objective
 from ..protocol import ClinicalGoal
 from ..scorecard import GoalResult
 from .actions import WEIGHT_BOUNDS, Action, AddObjective, ChangeDose, ChangeVolume, ChangeWeight
-from .initial import OVERDOSE_LEVEL, RING_WEIGHT, organ_objective
-from .quality import goal_label, goal_text, hot_spot, inhomogeneity, organ_burden
+from .initial import OVERDOSE_LEVEL, RING_WEIGHT, hot_spot_id, organ_objective
+from .quality import goal_label, goal_text, hot_spot, inhomogeneity, is_maximum, organ_burden
 from .trajectory import Proposal, Situation, Step, Stop
 
 AUTHOR = "rules"
@@ -187,10 +187,13 @@ class RulesPlanner:
             return _scaled(under + over, strength, reason)
         if goal.op == ">=":
             return _scaled(under, strength, f"{reason}, so underdose must cost more")
+        hot = [o for o in over if o.id == hot_spot_id(o.structure)]
+        if is_maximum(goal.metric) and hot:
+            return _scaled(hot, strength, f"{reason}, so hot spots must cost more")
         actions = _scaled(over, strength, f"{reason}, so overdose must cost more")
+        lowest = prescription_gy * (1 + (OVERDOSE_LEVEL - 1) / 3)
         for objective in over:
-            lowest = prescription_gy * (1 + (OVERDOSE_LEVEL - 1) / 3)
-            if objective.dose_gy > lowest:
+            if objective not in hot and lowest < objective.dose_gy < 1.1 * prescription_gy:
                 level = max(lowest, objective.dose_gy - 0.01 * prescription_gy)
                 actions.append(ChangeDose(objective.id, round(level, 3), reason, AUTHOR))
         return actions

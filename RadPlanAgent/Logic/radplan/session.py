@@ -306,8 +306,11 @@ class PlanningSession:
         plan = self._evaluated(step, fluence)
         kept, outcome = True, "first plan"
         if before is not None:
-            kept = self.quality(plan.step).better_than(self.quality(before))
+            shortcoming = self.quality(plan.step).shortcoming(self.quality(before))
+            kept = not shortcoming
             outcome = compare(before.scorecard, plan.step.scorecard)
+            if not kept:
+                outcome += f"; undone: {shortcoming}"
         step = replace(plan.step, kept=kept, outcome=outcome, seconds=time.perf_counter() - began)
         digests = self.folder.write_step(step, fluence, plan.structure_doses)
         self._audit.append(

@@ -37,6 +37,19 @@ SMALL_VOLUME_PERCENT = 5.0
 SMALLEST_SCALE = {"Gy": 5.0, "%": 5.0, "cc": 5.0, "": 0.05}
 
 
+TIER_NAMES = (
+    "the number of must-goals unmet",
+    "what must-goals are missed by",
+    "the number of priority 2 goals unmet",
+    "what priority 2 goals are missed by",
+    "cold or hot spots (targets' near-minimum and near-maximum, hottest 0.03 cc of the body)",
+    "the number of priority 3 goals unmet",
+    "what priority 3 goals are missed by",
+    "the number of priority 4 goals unmet",
+    "what priority 4 goals are missed by",
+)
+
+
 @dataclass(frozen=True)
 class PlanQuality:
     """How good a plan is; earlier tiers rule over later ones, and less is better.
@@ -59,12 +72,20 @@ class PlanQuality:
 
     def better_than(self, other: PlanQuality) -> bool:
         """Whether this plan is better by more than the tolerances."""
-        for mine, theirs, tolerance in zip(self.tiers, other.tiers, self.tolerances, strict=True):
+        return not self.shortcoming(other)
+
+    def shortcoming(self, other: PlanQuality) -> str:
+        """Why this plan is not better than another, in a few words; empty if it is."""
+        for name, mine, theirs, tolerance in zip(
+            TIER_NAMES, self.tiers, other.tiers, self.tolerances, strict=True
+        ):
             if mine > theirs + tolerance:
-                return False
+                return f"worse in {name}"
             if mine < theirs - tolerance:
-                return True
-        return self.burden < other.burden * (1 - BURDEN_TOLERANCE)
+                return ""
+        if self.burden < other.burden * (1 - BURDEN_TOLERANCE):
+            return ""
+        return "organs, homogeneity and conformity together gained nothing"
 
 
 def plan_quality(
@@ -95,10 +116,13 @@ def target_shortfall(scorecard: Scorecard, protocol: Protocol) -> float:
     return total
 
 
-def hot_spot(scorecard: Scorecard, protocol: Protocol, external: str) -> float:
-    """By how much the hottest 0.03 cc of the body exceed `BODY_MAXIMUM`, relative."""
+def hot_spot(
+    scorecard: Scorecard, protocol: Protocol, external: str, margin: float = 0.0
+) -> float:
+    """How far the hottest 0.03 cc of the body exceed `BODY_MAXIMUM` less a margin, relative."""
     highest = max(p.dose_gy for p in protocol.prescriptions)
-    return max(0.0, scorecard.structures[external]["D0.03cc_gy"] / highest - BODY_MAXIMUM)
+    hottest = scorecard.structures[external]["D0.03cc_gy"] / highest
+    return max(0.0, hottest - BODY_MAXIMUM + margin)
 
 
 def inhomogeneity(scorecard: Scorecard, protocol: Protocol) -> float:

@@ -9,12 +9,13 @@ interrupted run continues as if nothing had happened.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..optimize import Objective
 from ..protocol import ClinicalGoal
 from ..scorecard import GoalResult
 from .actions import WEIGHT_BOUNDS, Action, AddObjective, ChangeDose, ChangeVolume, ChangeWeight
+from .helpers import shell_name
 from .initial import OVERDOSE_LEVEL, RING_WEIGHT, hot_spot_id, organ_objective
 from .quality import goal_label, goal_text, hot_spot, inhomogeneity, is_maximum, organ_burden
 from .trajectory import Proposal, Situation, Step, Stop
@@ -25,6 +26,10 @@ STRENGTHS = (2.5, 1.4)
 #: A goal is out of reach when this many more steps like the last one on it would not meet it. It
 #: is then no longer pursued for itself; sparing the organ with the others goes on.
 REACH_STEPS = 5
+#: A goal is close to its limit when less than this share of it is left. While something else is
+#: pushed by a factor, what is close to its limit is held with this power of it.
+CLOSE_MARGIN = 0.03
+GUARD_SHARE = 0.5
 #: Below this inhomogeneity, (D2 − D98)/prescription, a target needs no further evening out.
 HOMOGENEOUS_ENOUGH = 0.04
 
@@ -111,7 +116,7 @@ class RulesPlanner:
             "spare all organs",
             "sparing",
             "Push all organs down together",
-            lambda strength: _merged(a for o in organs for a in self._spare(s, o, strength)),
+            lambda strength: self._push(s, organs, strength),
         )
         for organ in organs:
             yield from self._try(
@@ -119,7 +124,7 @@ class RulesPlanner:
                 f"spare {organ}",
                 "sparing",
                 f"Push {organ} down",
-                lambda strength, organ=organ: self._spare(s, organ, strength),
+                lambda strength, organ=organ: self._push(s, [organ], strength),
             )
         yield from self._try(
             s,
@@ -160,16 +165,38 @@ class RulesPlanner:
         ]
 
     def _meet(self, s: Situation, result: GoalResult, strength: float) -> list[Action]:
+        """Actions that pursue an unmet goal, and hold what is close to its limit."""
+        achieved = f"{result.achieved:.1f} {result.goal.unit}".rstrip()
+        reason = f"{goal_text(result)} is not met: it is {achieved}"
+        actions = self._pursue(s, result, strength, reason)
+        return _merged([*actions, *self._guard(s, strength)]) if actions else []
+
+    def _pursue(
+        self, s: Situation, result: GoalResult, strength: float, reason: str
+    ) -> list[Action]:
+        """Actions that make the objectives behind a goal count more."""
         goal = result.goal
-        reason = (
-            f"{goal_text(result)} is not met: it is {result.achieved:.1f} {goal.unit}".rstrip()
-        )
         prescription_gy = s.protocol.prescription_gy.get(goal.structure)
         if prescription_gy is not None:
             return self._meet_target(s, goal, prescription_gy, strength, reason)
         if goal.op == ">=":
             return []
         return self._meet_organ(s, result, strength, reason)
+
+    def _guard(self, s: Situation, strength: float) -> list[Action]:
+        """Actions that keep goals within their limits while something else is pushed."""
+        actions: list[Action] = []
+        for result in s.best.scorecard.evaluable:
+            normalised = (
+                result.goal.structure == s.protocol.primary.target
+                and result.goal.metric == s.protocol.coverage
+            )
+            if result.met and not normalised and result.relative_margin < CLOSE_MARGIN:
+                reason = f"{goal_text(result)} is close to its limit and must stay within it"
+                actions += self._pursue(s, result, strength**GUARD_SHARE, reason)
+        if hot_spot(s.best.scorecard, s.protocol, s.external, CLOSE_MARGIN) > 0:
+            actions += self._cool(s, strength)
+        return actions
 
     def _meet_target(
         self,
@@ -234,17 +261,20 @@ class RulesPlanner:
             f"0.03 cc of the body get {hottest_gy:.1f} Gy, {100 * hottest_gy / highest:.0f} % of "
             "the highest prescription"
         )
-        targets = set(s.protocol.prescription_gy)
+        shells = {shell_name(target) for target in s.protocol.prescription_gy}
         found = [
             o
             for o in s.best.objectives
-            if o.function == "squared_overdosing"
-            and (
-                o.structure in s.structures.ring_level_gy
-                or s.structures.structure_of(o.structure) in targets
-            )
+            if o.id == hot_spot_id(o.structure)
+            or o.structure in s.structures.caps
+            or o.structure in shells
         ]
         return _scaled(found, strength, reason)
+
+    def _push(self, s: Situation, organs: list[str], strength: float) -> list[Action]:
+        """Actions that spare organs, and hold what is close to its limit."""
+        actions = [a for organ in organs for a in self._spare(s, organ, strength)]
+        return _merged([*actions, *self._guard(s, strength)]) if actions else []
 
     def _spare(self, s: Situation, organ: str, strength: float) -> list[Action]:
         doses = s.best.scorecard.structures[organ]
@@ -295,7 +325,7 @@ def _scaled(objectives: list[Objective], factor: float, reason: str) -> list[Act
     ]
 
 
-def _merged(actions: Iterator[Action]) -> list[Action]:
+def _merged(actions: Iterable[Action]) -> list[Action]:
     """Of several actions of one kind on one objective, the first."""
     first: dict[tuple, Action] = {}
     for action in actions:

@@ -26,7 +26,7 @@ from radplan.session_folder import SessionFolder
 
 #: Few iterations: the planner's rules are tested, not the optimizer.
 HASTY = SessionSettings(
-    first=SolverSettings(max_iterations=25), later=SolverSettings(max_iterations=8)
+    first=SolverSettings(max_iterations=25), later=SolverSettings(max_iterations=5)
 )
 MOST_STEPS = 120
 
@@ -193,7 +193,7 @@ def test_unmet_goals_are_named(planned):
 def test_an_unmet_must_goal_says_what_it_competes_with(planned):
     session, _ = planned
     assert not session.best.step.scorecard.must_met
-    (sentence,) = [s for s in session.unmet_goals() if "Gland max" in s]
+    (sentence,) = [s for s in session.unmet_goals() if s.startswith("Gland max")]
     assert "pushing it further: " in sentence
     assert any(name in sentence.partition("further: ")[2] for name in ("PTV", "Cord"))
 
@@ -224,7 +224,7 @@ def test_an_organ_inside_the_target_does_not_pull_the_target_down(planned):
     inside = [o for o in session.best.step.objectives if o.structure == "Urethra"]
     assert "mean_dose" not in {o.function for o in inside}
     doses = session.best.step.scorecard.structures
-    assert doses["Urethra"]["mean_gy"] == pytest.approx(doses["PTV"]["mean_gy"], rel=0.04)
+    assert doses["Urethra"]["mean_gy"] >= 0.98 * 50.0
 
 
 @pytest.mark.parametrize("planned", ["two levels"], indirect=True)

@@ -36,7 +36,7 @@ from radplan.protocol import protocol_from_dict
 from radplan.session import PlanningSession
 from radplan.session_folder import SessionFolder
 
-MAX_STEPS = 5
+MAX_STEPS = 3
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_two_runs_are_the_same(uninterrupted, request_for, tmp_path):
     assert steps(tmp_path / "again") == steps(uninterrupted)
 
 
-@pytest.mark.parametrize("questions", [40, 200, 260])
+@pytest.mark.parametrize("questions", [40, 160])
 def test_cancelled_while_optimizing(uninterrupted, request_for, tmp_path, questions):
     out = tmp_path / "out"
     observer = StoppingObserver(questions)
@@ -160,7 +160,7 @@ def test_cancelled_while_optimizing(uninterrupted, request_for, tmp_path, questi
     assert steps(out) == steps(uninterrupted)
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", [1, 2])
 def test_cancelled_between_steps(uninterrupted, request_for, tmp_path, count):
     out = tmp_path / "out"
     with pytest.raises(CancelledError):
@@ -187,8 +187,8 @@ def test_cancelled_twice_and_again(uninterrupted, request_for, tmp_path):
 
 def test_more_steps_for_a_finished_session(uninterrupted, request_for, tmp_path):
     out = tmp_path / "out"
-    plan(request_for(out, max_steps=2), Observer())
-    assert steps(out) == steps(uninterrupted)[:3]
+    plan(request_for(out, max_steps=1), Observer())
+    assert steps(out) == steps(uninterrupted)[:2]
     resume(out, Observer(), max_steps=MAX_STEPS)
     assert steps(out) == steps(uninterrupted)
 
@@ -312,7 +312,7 @@ def test_audit_line_changed(copied):
 
 def test_audit_lines_cut_off(copied):
     lines = (copied / "audit.jsonl").read_bytes().splitlines(keepends=True)
-    (copied / "audit.jsonl").write_bytes(b"".join(lines[:-3]))
+    (copied / "audit.jsonl").write_bytes(b"".join(lines[:-2]))
     refused(copied, "steps/", "audit log")
 
 
@@ -450,7 +450,7 @@ def group_members(group: int) -> list[int]:
 @posix
 def test_ctrl_c_while_optimizing(start, uninterrupted, tmp_path):
     process = start()
-    wait_for(process, "step  1")
+    wait_for(process, "step  0")
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 4, err
@@ -461,7 +461,7 @@ def test_ctrl_c_while_optimizing(start, uninterrupted, tmp_path):
     assert state(tmp_path / "out") == "cancelled"
     kept = steps(tmp_path / "out")
     assert kept == steps(uninterrupted)[: len(kept)]
-    assert len(kept) >= 2
+    assert kept
     resume(tmp_path / "out", Observer())
     assert steps(tmp_path / "out") == steps(uninterrupted)
 
@@ -502,7 +502,7 @@ def test_second_ctrl_c(start, uninterrupted, tmp_path):
 @posix
 @pytest.mark.parametrize(
     "seconds",
-    [0.7, *(pytest.param(s, marks=pytest.mark.slow) for s in np.linspace(0, 3, 13).round(2))],
+    [0.3, *(pytest.param(s, marks=pytest.mark.slow) for s in np.linspace(0, 2, 13).round(2))],
 )
 def test_killed(start, uninterrupted, tmp_path, seconds):
     out = tmp_path / "out"

@@ -38,7 +38,9 @@ def test_packed_rows_do_what_scipy_does(matrix):
     packed, reference = kernels.PackedRows(matrix, chosen), SparseRows(matrix, chosen)
     x = rng.uniform(0, 5, matrix.shape[1])
     highest = matrix.max() * x.sum()
-    np.testing.assert_allclose(packed.dose(x), reference.dose(x), atol=2e-5 * highest)
+    np.testing.assert_allclose(
+        packed.dose(np.arange(200), x), reference.dose(np.arange(200), x), atol=2e-5 * highest
+    )
     rows = np.sort(rng.permutation(200)[:70])
     factor = rng.normal(size=70)
     scale = np.abs(factor).sum() * matrix.max()
@@ -56,7 +58,7 @@ def test_rounding_of_values_is_as_stated():
     matrix = make_matrix()
     packed = kernels.PackedRows(matrix, np.arange(matrix.shape[0]))
     unit = np.eye(matrix.shape[1])
-    back = np.stack([packed.dose(column) for column in unit], axis=1)
+    back = np.stack([packed.dose(np.arange(packed.n_rows), column) for column in unit], axis=1)
     highest = matrix.toarray().max(axis=1, keepdims=True)
     assert (np.abs(back - matrix.toarray()) <= highest * (1 / 131070 + 1e-6)).all()
 
@@ -66,7 +68,7 @@ def test_duplicates_and_unsorted_columns_are_summed():
         (np.float32([1, 2, 4]), np.int32([40, 2, 40]), np.int32([0, 3, 3])), shape=(2, 50)
     )
     packed = kernels.PackedRows(matrix, np.array([1, 0]))
-    np.testing.assert_allclose(packed.dose(np.ones(50)), [0, 7], rtol=1e-4)
+    np.testing.assert_allclose(packed.dose(np.arange(2), np.ones(50)), [0, 7], rtol=1e-4)
 
 
 @pytest.mark.parametrize("value", [-1e-3, np.nan, np.inf])
@@ -85,7 +87,9 @@ def test_rows_are_taken_once_and_added_when_needed():
     assert store.n_rows == 150
     np.testing.assert_array_equal(again[50:], first[:50])
     x = np.random.default_rng(1).uniform(0, 1, matrix.shape[1])
-    np.testing.assert_allclose(store.dose(x)[again], (matrix @ x)[50:150], atol=1e-3)
+    np.testing.assert_allclose(
+        store.dose(np.arange(150), x)[again], (matrix @ x)[50:150], atol=1e-3
+    )
     factor = np.zeros(150)
     factor[again] = np.linspace(-1, 1, 100)
     np.testing.assert_allclose(
@@ -107,7 +111,7 @@ from radplan.optimize.kernels import PackedRows
 packed = PackedRows(make_matrix(2000, 500), np.arange(2000))
 x = np.random.default_rng(0).uniform(0, 1, 500)
 product = packed.curvature_product(np.arange(2000), np.ones(2000), x)
-print(packed.dose(x).tobytes().hex()[:4000], product.tobytes().hex())
+print(packed.dose(np.arange(2000), x).tobytes().hex()[:4000], product.tobytes().hex())
 """
     outputs = [
         subprocess.run(

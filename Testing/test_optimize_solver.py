@@ -17,6 +17,7 @@ from radplan.optimize import (
     SolverSettings,
     StructureIndex,
     optimize_fluence,
+    solver,
 )
 
 TIGHT = SolverSettings(max_iterations=2000, relative_improvement=1e-12)
@@ -161,3 +162,41 @@ def test_unknown_and_unreachable_structures_are_named(small):
     empty = Occupancy.from_array(influence.grid, np.zeros(influence.grid.shape))
     with pytest.raises(InputError, match="Nothing"):
         StructureIndex({"Nothing": empty}).voxels("Nothing")
+
+
+@pytest.mark.parametrize("start_gy", [5.0, 45.0, 400.0])
+def test_rows_left_out_on_the_way_change_nothing(small, monkeypatch, start_gy):
+    """Looking at few rows, and seldom at all of them, ends where looking at all of them does."""
+    influence, index = small
+    objectives = [
+        Objective("PTV", "squared_underdosing", 100.0, 50.0),
+        Objective("PTV", "squared_overdosing", 50.0, 52.0),
+        Objective("Organ", "squared_overdosing", 10.0, 20.0),
+    ]
+    problem = FluenceProblem(influence, index, objectives)
+    start = np.full(30, start_gy / problem.mean_dose_per_unit_fluence("PTV"))
+    monkeypatch.setattr(solver, "LARGEST_MARGIN", np.inf)
+    monkeypatch.setattr(solver, "FIRST_MARGIN", np.inf)
+    monkeypatch.setattr(solver, "SMALLEST_MARGIN", np.inf)
+    reference = optimize_fluence(problem, start, TIGHT)
+    for name in ("FIRST_MARGIN", "SMALLEST_MARGIN", "LARGEST_MARGIN"):
+        monkeypatch.setattr(solver, name, 1e-3)
+    screened = optimize_fluence(problem, start, TIGHT)
+    assert screened.status == "converged"
+    assert screened.objective_value == pytest.approx(reference.objective_value, rel=1e-5)
+
+
+def test_cost_of_rows_not_watched_is_told(small):
+    influence, index = small
+    problem = FluenceProblem(influence, index, [Objective("PTV", "squared_overdosing", 1.0, 30.0)])
+    cold, hot = np.full(30, 0.01), np.full(30, 100.0)
+    problem.watch_near(cold, 0.05)
+    assert problem.value_and_gradient(hot)[0] == 0
+    assert problem.watch_near(hot, 0.05) == pytest.approx(problem.value_and_gradient(hot)[0])
+
+
+def test_a_solution_as_start_is_kept(small):
+    influence, index = small
+    problem = FluenceProblem(influence, index, [Objective("PTV", "squared_overdosing", 1.0, 30.0)])
+    result = optimize_fluence(problem, np.zeros(30), TIGHT)
+    assert (result.status, result.objective_value) == ("converged", 0.0)

@@ -12,46 +12,19 @@ file, or in the user's cache folder (or $NUMBA_CACHE_DIR) where that cannot be w
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-
 import numpy as np
 from numba import njit
 from scipy import sparse
 
 from ..errors import InputError
+from .threads import CHUNKS, in_chunks
 
 #: Beamlets per tile: one 512-bit register of single precision numbers.
 TILE = 16
 #: The largest packed value.
 FULL_SCALE = 65535
-#: Parts into which the rows are divided; a constant, so that sums do not depend on the threads.
-CHUNKS = 8
 #: Sums may be reordered and multiplications fused, but infinities and NaN keep their meaning.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
-
-
-@cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_thread_count(), "radplan-optimize")
-
-
-def _thread_count() -> int:
-    """Processors this process may use, or $RADPLAN_THREADS."""
-    if "RADPLAN_THREADS" in os.environ:
-        return max(1, int(os.environ["RADPLAN_THREADS"]))
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _in_chunks(count: int, work: Callable[[int, int, int], None]) -> None:
-    """Call ``work(chunk, first, end)`` for `CHUNKS` parts of ``range(count)``, in parallel."""
-    borders = [count * chunk // CHUNKS for chunk in range(CHUNKS + 1)]
-    # Reading the results raises what a thread raised.
-    list(_threads().map(work, range(CHUNKS), borders[:-1], borders[1:]))
 
 
 class PackedRows:
@@ -87,7 +60,7 @@ class PackedRows:
         def measure(_: int, first: int, end: int) -> None:
             _measure(*csr, tiles, first, end, runs, tile_counts, sound)
 
-        _in_chunks(rows.size, measure)
+        in_chunks(rows.size, measure)
         if not sound.all():
             raise InputError(
                 f"influence matrix: dose in voxel {rows[~sound][0]} is negative or not a number; "
@@ -108,7 +81,7 @@ class PackedRows:
                 self._run_tile, self._run_start, self._values, self._scale,
             )  # fmt: skip
 
-        _in_chunks(rows.size, fill)
+        in_chunks(rows.size, fill)
 
     @property
     def nbytes(self) -> int:
@@ -116,17 +89,20 @@ class PackedRows:
         arrays = (self._runs, self._run_tile, self._run_start, self._values, self._scale)
         return sum(a.nbytes for a in arrays)
 
-    def dose(self, fluence: np.ndarray) -> np.ndarray:
-        """Dose of every row, float64 (summed in float32)."""
-        x, out = self._pad(fluence), np.empty(self.n_rows)
-        _in_chunks(self.n_rows, lambda _, first, end: _dose(*self._arrays, first, end, x, out))
+    def dose(self, rows: np.ndarray, fluence: np.ndarray) -> np.ndarray:
+        """Dose of some rows, float64 (summed in float32)."""
+        x, out = self._pad(fluence), np.empty(rows.size)
+        in_chunks(
+            rows.size,
+            lambda _, first, end: _dose(*self._arrays, rows[first:end], x, out[first:end]),
+        )
         return out
 
     def back_project(self, rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
         """Σ factor·row over some rows, float64 (n_beamlets,)."""
         factor = factor.astype(np.float32)
         partial = np.zeros((CHUNKS, self._padded), np.float32)
-        _in_chunks(
+        in_chunks(
             rows.size,
             lambda c, first, end: _back_project(
                 *self._arrays, rows[first:end], factor[first:end], partial[c]
@@ -140,7 +116,7 @@ class PackedRows:
         """Σ curvature·row·(row·direction) over some rows, float64 (n_beamlets,), in one pass."""
         x, curvature = self._pad(direction), curvature.astype(np.float32)
         partial = np.zeros((CHUNKS, self._padded), np.float32)
-        _in_chunks(
+        in_chunks(
             rows.size,
             lambda c, first, end: _curvature_product(
                 *self._arrays, rows[first:end], curvature[first:end], x, partial[c]
@@ -234,9 +210,10 @@ def _add_row(runs, run_tile, run_start, values, i, factor, out):
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)
-def _dose(runs, run_tile, run_start, values, scale, first, end, x, out):
-    for i in range(first, end):
-        out[i] = scale[i] * _row_dose(runs, run_tile, run_start, values, i, x)
+def _dose(runs, run_tile, run_start, values, scale, rows, x, out):
+    for j in range(rows.size):
+        i = rows[j]
+        out[j] = scale[i] * _row_dose(runs, run_tile, run_start, values, i, x)
 
 
 @njit(nogil=True, cache=True, fastmath=_FAST)

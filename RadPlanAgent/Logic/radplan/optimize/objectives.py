@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from enum import Enum
 
 import numpy as np
 
@@ -157,20 +158,29 @@ def min_dvh(dose: np.ndarray, share: np.ndarray, o: Objective) -> ValueAndGradie
     return float(weighted @ lack), 2 * weighted
 
 
+class Idle(Enum):
+    """Where a voxel's dose does not count, whatever the doses of the others are."""
+
+    NEVER = "never"
+    BELOW_LEVEL = "below the level"
+    ABOVE_LEVEL = "above the level"
+
+
 @dataclass(frozen=True)
 class ObjectiveFunction:
-    """An objective's value-and-gradient function and the parameters it takes."""
+    """An objective's value-and-gradient function, its parameters, and which voxels are idle."""
 
     value_and_gradient: Callable[[np.ndarray, np.ndarray, Objective], ValueAndGradient]
     parameters: tuple[str, ...]
+    idle: Idle = Idle.NEVER
 
 
 OBJECTIVE_FUNCTIONS: dict[str, ObjectiveFunction] = {
     "squared_deviation": ObjectiveFunction(squared_deviation, ("dose_gy",)),
-    "squared_overdosing": ObjectiveFunction(squared_overdosing, ("dose_gy",)),
-    "squared_underdosing": ObjectiveFunction(squared_underdosing, ("dose_gy",)),
+    "squared_overdosing": ObjectiveFunction(squared_overdosing, ("dose_gy",), Idle.BELOW_LEVEL),
+    "squared_underdosing": ObjectiveFunction(squared_underdosing, ("dose_gy",), Idle.ABOVE_LEVEL),
     "mean_dose": ObjectiveFunction(mean_dose, ()),
     "geud": ObjectiveFunction(geud, ("dose_gy", "exponent")),
-    "max_dvh": ObjectiveFunction(max_dvh, ("dose_gy", "volume_percent")),
-    "min_dvh": ObjectiveFunction(min_dvh, ("dose_gy", "volume_percent")),
+    "max_dvh": ObjectiveFunction(max_dvh, ("dose_gy", "volume_percent"), Idle.BELOW_LEVEL),
+    "min_dvh": ObjectiveFunction(min_dvh, ("dose_gy", "volume_percent"), Idle.ABOVE_LEVEL),
 }

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import InputError
 from ..geometry import Occupancy
 from ..influence.matrix import InfluenceMatrix
-from .objectives import OBJECTIVE_FUNCTIONS, Objective
+from .objectives import OBJECTIVE_FUNCTIONS, Idle, Objective
 from .rows import RowStore
 
 
@@ -113,6 +113,11 @@ class FluenceProblem:
         """Number of variables."""
         return self._influence.n_beamlets
 
+    @property
+    def watched_share(self) -> float:
+        """Share of the rows whose dose is evaluated."""
+        return self._watched.size / self._rows.n_rows
+
     def set_objectives(self, objectives: Sequence[Objective]) -> None:
         """Change the objectives; only rows not needed before are taken from the matrix."""
         if not objectives:
@@ -122,23 +127,72 @@ class FluenceProblem:
         self.objectives = tuple(objectives)
         self._linear = np.zeros(self.n_beamlets)
         self._terms = []
+        lowest = np.full(self._rows.n_rows, -np.inf)
+        highest = np.full(self._rows.n_rows, np.inf)
         for o, v in zip(objectives, voxels, strict=True):
             if o.function == "mean_dose":
                 self._linear += o.weight * self._mean_dose_per_beamlet(o.structure)
-            else:
-                function = OBJECTIVE_FUNCTIONS[o.function]
-                self._terms.append((o, function, self._rows.positions(v.rows), v.share))
+                continue
+            function, position = OBJECTIVE_FUNCTIONS[o.function], self._rows.positions(v.rows)
+            self._terms.append((o, function, position, v.share))
+            if function.idle is not Idle.ABOVE_LEVEL:
+                level = o.dose_gy if function.idle is Idle.BELOW_LEVEL else -np.inf
+                highest[position] = np.minimum(highest[position], level)
+            if function.idle is Idle.ABOVE_LEVEL:
+                lowest[position] = np.maximum(lowest[position], o.dose_gy)
+        self._idle_from_gy, self._idle_to_gy = lowest, highest
+        self.watch_all()
+
+    def watch_all(self) -> None:
+        """Evaluate the dose of every row that an objective counts anywhere."""
+        counted = (self._idle_from_gy > -np.inf) | (self._idle_to_gy < np.inf)
+        self._watched = np.flatnonzero(counted)
+        self._dose = np.zeros(self._rows.n_rows)
+
+    def watch_near(self, fluence: np.ndarray, margin: float) -> float:
+        """Evaluate, from now on, only rows that count at a fluence or nearly do.
+
+        The others are taken as idle, which they are near this fluence; calling this again, at a
+        later one, tells what that has missed.
+
+        Parameters
+        ----------
+        fluence : ndarray of float64, (n_beamlets,)
+        margin : float
+            Rows are watched when their dose is within this share of their level from counting.
+
+        Returns
+        -------
+        float
+            Cost at this fluence that the rows watched so far do not show.
+        """
+        self._dose[self._watched] = self._rows.dose(self._watched, fluence)
+        shown = self._cost()[0]
+        self.watch_all()
+        self._dose[self._watched] = self._rows.dose(self._watched, fluence)
+        missed = self._cost()[0] - shown
+        low, high = self._idle_from_gy * (1 + margin), self._idle_to_gy * (1 - margin)
+        self._watched = np.flatnonzero((self._dose < low) | (self._dose > high))
+        return missed
 
     def value_and_gradient(self, fluence: np.ndarray) -> tuple[float, np.ndarray]:
         """Total cost and its gradient with respect to the fluence, float64."""
-        dose = self._rows.dose(fluence)
-        total, dose_gradient = float(self._linear @ fluence), np.zeros_like(dose)
+        self._dose[self._watched] = self._rows.dose(self._watched, fluence)
+        cost, dose_gradient = self._cost()
+        self.evaluations += 1
+        return (
+            cost + float(self._linear @ fluence),
+            self._linear + self._rows.back_project(dose_gradient),
+        )
+
+    def _cost(self) -> tuple[float, np.ndarray]:
+        """Cost of the doses and its gradient with respect to them; mean doses not counted."""
+        total, dose_gradient = 0.0, np.zeros_like(self._dose)
         for objective, function, position, share in self._terms:
-            value, gradient = function.value_and_gradient(dose[position], share, objective)
+            value, gradient = function.value_and_gradient(self._dose[position], share, objective)
             total += objective.weight * value
             dose_gradient[position] += objective.weight * gradient
-        self.evaluations += 1
-        return total, self._linear + self._rows.back_project(dose_gradient)
+        return total, dose_gradient
 
     def mean_dose_per_unit_fluence(self, structure: str) -> float:
         """Mean dose of a structure when every beamlet has weight one, Gy."""

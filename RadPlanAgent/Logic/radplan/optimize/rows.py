@@ -18,8 +18,8 @@ class DoseRows(Protocol):
     def nbytes(self) -> int:
         """Memory that the rows take."""
 
-    def dose(self, fluence: np.ndarray) -> np.ndarray:
-        """Dose of every row, float64."""
+    def dose(self, rows: np.ndarray, fluence: np.ndarray) -> np.ndarray:
+        """Dose of some rows, float64."""
 
     def back_project(self, rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
         """Σ factor·row over some rows, float64 (n_beamlets,)."""
@@ -52,10 +52,10 @@ class SparseRows:
         """Memory that the rows take."""
         return sum(getattr(self._matrix, part).nbytes for part in ("data", "indices", "indptr"))
 
-    def dose(self, fluence: np.ndarray) -> np.ndarray:
-        """Dose of every row, float64."""
+    def dose(self, rows: np.ndarray, fluence: np.ndarray) -> np.ndarray:
+        """Dose of some rows, float64."""
         # A float64 operand would make scipy copy the whole float32 matrix.
-        return (self._matrix @ fluence.astype(np.float32)).astype(np.float64)
+        return (self._matrix @ fluence.astype(np.float32))[rows].astype(np.float64)
 
     def back_project(self, rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
         """Σ factor·row over some rows, float64 (n_beamlets,)."""
@@ -67,7 +67,7 @@ class SparseRows:
         self, rows: np.ndarray, curvature: np.ndarray, direction: np.ndarray
     ) -> np.ndarray:
         """Σ curvature·row·(row·direction) over some rows, float64 (n_beamlets,)."""
-        return self.back_project(rows, curvature * self.dose(direction)[rows])
+        return self.back_project(rows, curvature * self.dose(rows, direction))
 
 
 def make_rows(matrix: sparse.csr_array, rows: np.ndarray) -> DoseRows:
@@ -117,9 +117,10 @@ class RowStore:
             self._starts.append(self.n_rows + new.size)
         return self._position[rows]
 
-    def dose(self, fluence: np.ndarray) -> np.ndarray:
-        """Dose of every row taken, float64."""
-        return np.concatenate([block.dose(fluence) for block in self._blocks])
+    def dose(self, rows: np.ndarray, fluence: np.ndarray) -> np.ndarray:
+        """Dose of some rows, given by increasing positions, float64."""
+        parts = [block.dose(positions, fluence) for block, positions, _ in self._split(rows)]
+        return np.concatenate(parts) if parts else np.zeros(0)
 
     def back_project(self, factor: np.ndarray) -> np.ndarray:
         """Σ factor·row, float64 (n_beamlets,); rows with factor zero cost nothing."""

@@ -15,6 +15,8 @@ import numpy as np
 from scipy import sparse
 
 Triple = tuple[float, float, float]
+#: Fractions of a voxel below this are rounding, not anatomy.
+SMALLEST_FRACTION = 1e-6
 
 
 @dataclass(frozen=True)
@@ -284,6 +286,7 @@ class Occupancy:
             start.append(first)
             stop.append(last)
         part = np.clip(average_onto(self.values, box, grid.cropped(start, stop)), 0.0, 1.0)
+        part[part < SMALLEST_FRACTION] = 0.0
         local = Occupancy.from_array(grid.cropped(start, stop), part)
         if local.is_empty:
             return Occupancy(grid, (0, 0, 0), local.values)

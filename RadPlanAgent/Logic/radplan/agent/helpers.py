@@ -21,6 +21,7 @@ RINGS: tuple[tuple[float, float, float], ...] = (
     (20.0, 40.0, 0.55),
     (40.0, np.inf, 0.40),
 )
+NEAR_RINGS = 2
 #: Dose can fall from one prescription level to a lower one only over some distance: up to this far
 #: from a higher target, a lower target is held to the higher prescription.
 LEVEL_GRADIENT_MM = 10.0
@@ -51,9 +52,10 @@ class PlanningStructures:
     covered: frozenset[str] = frozenset()
 
     @property
-    def caps(self) -> tuple[str, ...]:
-        """Rings next to a target, which only keep hot spots out."""
-        return tuple(name for name in self.ring_level_gy if name.startswith("zRing1_"))
+    def near_rings(self) -> tuple[str, ...]:
+        """Rings up to `NEAR_RINGS`, where a plan's hot spots appear when they leave the target."""
+        first = tuple(f"zRing{i}_" for i in range(1, NEAR_RINGS + 1))
+        return tuple(name for name in self.ring_level_gy if name.startswith(first))
 
     def structure_of(self, name: str) -> str:
         """The case structure behind a name: itself, or the parent of a helper part."""
@@ -146,7 +148,7 @@ def make_planning_structures(case: Case, protocol: Protocol, grid: Grid) -> Plan
         if overlap.sum() * grid.voxel_volume_cc > 0.01:
             add_free_part(structure.name, np.clip(organ - overlap, 0, 1))
 
-    body = on_grid[case.external.name].array() * (in_targets <= 0)
+    body = on_grid[case.external.name].array() * (in_targets < 0.5)
     level = np.zeros(grid.shape, np.float32)
     ring = np.full(grid.shape, -1, np.int16)
     ring_names, ring_level_gy = [], {}

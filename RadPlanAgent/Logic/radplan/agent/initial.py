@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..case import Case, StructureType
 from ..optimize import Objective
-from ..protocol import ClinicalGoal, Prescription, Protocol
+from ..protocol import ClinicalGoal, Protocol
 from .helpers import PlanningStructures, core_name, shell_name
 from .quality import BODY_MAXIMUM, is_maximum
 
@@ -21,8 +21,7 @@ OVERDOSE_WEIGHT = 50.0
 ORGAN_WEIGHT = {1: 30.0, 2: 20.0, 3: 10.0, 4: 5.0}
 MEAN_DOSE_WEIGHT = 1.5
 RING_WEIGHT = 5.0
-#: Caps on regions where only single voxels are hot: their volume is small, so their weight is not.
-CAP_WEIGHT = 200.0
+#: Single hot voxels: their volume is small, so their weight is not.
 HOT_SPOT_WEIGHT = 3000.0
 HOT_SPOT_LEVEL = 0.97
 
@@ -50,8 +49,8 @@ def initial_objectives(
         if part in present:
             objectives.append(Objective(part, "mean_dose", MEAN_DOSE_WEIGHT))
     for ring, level_gy in structures.ring_level_gy.items():
-        weight = CAP_WEIGHT if ring in structures.caps else RING_WEIGHT
-        objectives.append(Objective(ring, "squared_overdosing", weight, level_gy))
+        objectives.append(Objective(ring, "squared_overdosing", RING_WEIGHT, level_gy))
+    objectives += [hot_spot_objective(protocol, ring) for ring in structures.near_rings]
     return tuple(objectives)
 
 
@@ -72,32 +71,31 @@ def target_objectives(protocol: Protocol, structures: PlanningStructures) -> lis
             objectives.append(
                 Objective(part, "squared_overdosing", OVERDOSE_WEIGHT, dose * OVERDOSE_LEVEL)
             )
-            objectives.append(hot_spot_objective(protocol, prescription, part))
-        else:
-            for name, weight, level_gy in (
-                (
-                    core_name(prescription.target),
-                    OVERDOSE_WEIGHT,
-                    dose * LOWER_TARGET_OVERDOSE_LEVEL,
-                ),
-                (shell_name(prescription.target), CAP_WEIGHT, highest * OVERDOSE_LEVEL),
-            ):
-                if name in present:
-                    objectives.append(Objective(name, "squared_overdosing", weight, level_gy))
+            objectives.append(hot_spot_objective(protocol, part))
+            continue
+        core, shell = core_name(prescription.target), shell_name(prescription.target)
+        if core in present:
+            level_gy = dose * LOWER_TARGET_OVERDOSE_LEVEL
+            objectives.append(Objective(core, "squared_overdosing", OVERDOSE_WEIGHT, level_gy))
+        if shell in present:
+            level_gy = highest * OVERDOSE_LEVEL
+            objectives.append(Objective(shell, "squared_overdosing", OVERDOSE_WEIGHT, level_gy))
+            objectives.append(hot_spot_objective(protocol, shell))
     return objectives
 
 
 def hot_spot_id(part: str) -> str:
-    """Id of the objective that keeps single hot voxels out of a target."""
+    """Id of the objective that keeps single hot voxels out of a region."""
     return f"{part}/hot spot"
 
 
-def hot_spot_objective(protocol: Protocol, prescription: Prescription, part: str) -> Objective:
-    """The objective that keeps hot spots of the highest target below the protocol's limit.
+def hot_spot_objective(protocol: Protocol, part: str) -> Objective:
+    """The objective that keeps hot spots of a region below the limit of the highest target.
 
-    An overdosing term is an average over the target, in which one hot voxel weighs nothing; this
+    An overdosing term is an average over the region, in which one hot voxel weighs nothing; this
     one starts near the limit and weighs much.
     """
+    prescription = max(protocol.prescriptions, key=lambda p: p.dose_gy)
     limits_gy = [
         goal.value if goal.unit == "Gy" else goal.value / 100 * prescription.dose_gy
         for goal in protocol.goals

@@ -15,7 +15,6 @@ from ..optimize import Objective
 from ..protocol import ClinicalGoal
 from ..scorecard import GoalResult
 from .actions import WEIGHT_BOUNDS, Action, AddObjective, ChangeDose, ChangeVolume, ChangeWeight
-from .helpers import shell_name
 from .initial import OVERDOSE_LEVEL, RING_WEIGHT, hot_spot_id, organ_objective
 from .quality import goal_label, goal_text, hot_spot, inhomogeneity, is_maximum, organ_burden
 from .trajectory import Proposal, Situation, Step, Stop
@@ -261,14 +260,7 @@ class RulesPlanner:
             f"0.03 cc of the body get {hottest_gy:.1f} Gy, {100 * hottest_gy / highest:.0f} % of "
             "the highest prescription"
         )
-        shells = {shell_name(target) for target in s.protocol.prescription_gy}
-        found = [
-            o
-            for o in s.best.objectives
-            if o.id == hot_spot_id(o.structure)
-            or o.structure in s.structures.caps
-            or o.structure in shells
-        ]
+        found = [o for o in s.best.objectives if o.id == hot_spot_id(o.structure)]
         return _scaled(found, strength, reason)
 
     def _push(self, s: Situation, organs: list[str], strength: float) -> list[Action]:
@@ -298,7 +290,7 @@ class RulesPlanner:
         rings = [
             o
             for o in s.best.objectives
-            if o.structure in s.structures.ring_level_gy and o.structure not in s.structures.caps
+            if o.structure in s.structures.ring_level_gy and o.id != hot_spot_id(o.structure)
         ]
         reason = reason or "normal tissue around the targets may have room below its dose"
         heaviest = max((o.weight for o in rings), default=RING_WEIGHT)

@@ -29,6 +29,10 @@ REACH_STEPS = 5
 #: pushed by a factor, what is close to its limit is held with this power of it.
 CLOSE_MARGIN = 0.03
 GUARD_SHARE = 0.5
+#: A target's dose level is moved by this share of its prescription at a time, and the level that
+#: counts as underdosed goes up to this share, since a soft term never reaches its level.
+LEVEL_STEP = 0.01
+LARGEST_UNDERDOSE_LEVEL = 1.03
 #: Below this inhomogeneity, (D2 − D98)/prescription, a target needs no further evening out.
 HOMOGENEOUS_ENOUGH = 0.04
 
@@ -212,7 +216,16 @@ class RulesPlanner:
         if goal.metric.kind == "HI":
             return _scaled(under + over, strength, reason)
         if goal.op == ">=":
-            return _scaled(under, strength, f"{reason}, so underdose must cost more")
+            reason = f"{reason}, so underdose must cost more"
+            actions = _scaled(under, strength, reason)
+            for objective in under:
+                level = min(
+                    objective.dose_gy + LEVEL_STEP * prescription_gy,
+                    LARGEST_UNDERDOSE_LEVEL * prescription_gy,
+                )
+                if level > objective.dose_gy:
+                    actions.append(ChangeDose(objective.id, round(level, 3), reason, AUTHOR))
+            return actions
         hot = [o for o in over if o.id == hot_spot_id(o.structure)]
         if is_maximum(goal.metric) and hot:
             return _scaled(hot, strength, f"{reason}, so hot spots must cost more")
@@ -220,7 +233,7 @@ class RulesPlanner:
         lowest = prescription_gy * (1 + (OVERDOSE_LEVEL - 1) / 3)
         for objective in over:
             if objective not in hot and lowest < objective.dose_gy < 1.1 * prescription_gy:
-                level = max(lowest, objective.dose_gy - 0.01 * prescription_gy)
+                level = max(lowest, objective.dose_gy - LEVEL_STEP * prescription_gy)
                 actions.append(ChangeDose(objective.id, round(level, 3), reason, AUTHOR))
         return actions
 

@@ -55,8 +55,8 @@ class SessionSettings:
         Metrics always use all voxels.
     """
 
-    first: SolverSettings = SolverSettings(max_iterations=150, relative_improvement=3e-5)
-    later: SolverSettings = SolverSettings(max_iterations=60, relative_improvement=1e-4)
+    first: SolverSettings = SolverSettings(max_iterations=400, relative_improvement=5e-6)
+    later: SolverSettings = SolverSettings(max_iterations=150, relative_improvement=1e-5)
     voxel_limit: int = 12_000
 
 

@@ -389,7 +389,7 @@ def test_finding_protocols(tmp_path):
     assert load_protocol(path) == load_protocol(str(path)) == protocol_from_dict(GOOD)
     with pytest.raises(InputError, match="did you mean prostate_60_20"):
         load_protocol("prostate_60_2")
-    with pytest.raises(InputError, match="There are hn_70_56_52"):
+    with pytest.raises(InputError, match="there are hn_70_56_52"):
         load_protocol("nothing like it")
     with pytest.raises(InputError, match="cannot be read"):
         load_protocol(tmp_path / "absent.json")

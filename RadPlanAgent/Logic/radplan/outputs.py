@@ -14,7 +14,6 @@ from .metrics import dvh_table, write_dvh_csv
 from .mrml.runtime import SlicerMissingError
 from .mrml.scene import write_scene
 from .progress import ProgressReport
-from .report import write_report
 from .session import PlanningSession
 from .session_folder import SessionFolder, write_json
 
@@ -80,6 +79,8 @@ def write_session_report(
     session: PlanningSession, folder: SessionFolder, progress: ProgressReport
 ) -> None:
     """Write report.html from the other files of a finished session."""
+    from .report import write_report  # needs Jinja2 and matplotlib
+
     progress("writing report", 0.0)
     write_report(folder.path, session.case, session.best_dose)
     progress("writing report", 1.0)
@@ -87,6 +88,8 @@ def write_session_report(
 
 def rewrite_report(path: Path) -> Path:
     """Write the report of a finished session folder anew; the report's path."""
+    from .report import write_report
+
     folder = SessionFolder(path)
     state = folder.read_session()["state"]
     if state != "done":

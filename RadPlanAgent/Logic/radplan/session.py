@@ -9,7 +9,13 @@ from typing import Protocol as Interface
 
 import numpy as np
 
-from .agent.actions import Action, action_to_dict, apply_actions, describe_action
+from .agent.actions import (
+    LARGEST_DOSE_SHARE,
+    Action,
+    action_to_dict,
+    apply_actions,
+    describe_action,
+)
 from .agent.helpers import make_planning_structures
 from .agent.initial import initial_objectives
 from .agent.quality import PlanQuality, compare, goal_text, plan_quality
@@ -25,8 +31,6 @@ from .progress import CancelRequested, ProgressReport, check_cancelled, never, s
 from .protocol import Protocol
 from .session_folder import SessionFolder
 
-#: No objective may ask for more than this share of the highest prescription.
-LARGEST_DOSE_SHARE = 1.2
 #: Relative rounding of a dose in single precision.
 ROUNDING = 3e-7
 

@@ -12,6 +12,8 @@ from ..optimize import Objective
 
 #: Objective weights stay within these.
 WEIGHT_BOUNDS = (1e-3, 1e6)
+#: No objective may ask for more than this share of the highest prescription.
+LARGEST_DOSE_SHARE = 1.2
 #: One action changes a weight by at most this factor, either way.
 LARGEST_WEIGHT_FACTOR = 10.0
 

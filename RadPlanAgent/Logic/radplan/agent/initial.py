@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..case import Case, StructureType
 from ..optimize import Objective
 from ..protocol import ClinicalGoal, Protocol
+from .actions import LARGEST_DOSE_SHARE
 from .helpers import PlanningStructures, core_name, shell_name
 from .quality import BODY_MAXIMUM, is_maximum
 
@@ -42,6 +43,8 @@ def initial_objectives(
     for goal in protocol.goals:
         if goal.structure in present and goal.structure not in targets and goal.op == "<=":
             objective = organ_objective(goal, structures, highest)
+            if objective is not None and (objective.dose_gy or 0) > LARGEST_DOSE_SHARE * highest:
+                continue  # no plan comes near it
             if objective is not None and all(o.id != objective.id for o in objectives):
                 objectives.append(objective)
     for organ in case.of_type(StructureType.OAR):

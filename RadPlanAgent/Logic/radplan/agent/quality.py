@@ -28,6 +28,8 @@ NONCONFORMITY_COST = 0.2
 #: must be met is met exactly, what should be met is not bought at any price.
 STRICT_TOLERANCE = 1e-3
 WISH_TOLERANCE = 0.02
+#: A goal that is far out of reach does not rule on hundredths of what it is missed by.
+RELATIVE_TOLERANCE = 0.01
 #: A burden must fall by more than this share to count.
 BURDEN_TOLERANCE = 3e-3
 #: A dose to at most this much of an organ is a maximum.
@@ -79,9 +81,10 @@ class PlanQuality:
         for name, mine, theirs, tolerance in zip(
             TIER_NAMES, self.tiers, other.tiers, self.tolerances, strict=True
         ):
-            if mine > theirs + tolerance:
+            slack = tolerance + RELATIVE_TOLERANCE * theirs
+            if mine > theirs + slack:
                 return f"worse in {name}"
-            if mine < theirs - tolerance:
+            if mine < theirs - slack:
                 return ""
         if self.burden < other.burden * (1 - BURDEN_TOLERANCE):
             return ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -200,3 +202,74 @@ def test_a_solution_as_start_is_kept(small):
     problem = FluenceProblem(influence, index, [Objective("PTV", "squared_overdosing", 1.0, 30.0)])
     result = optimize_fluence(problem, np.zeros(30), TIGHT)
     assert (result.status, result.objective_value) == ("converged", 0.0)
+
+
+@pytest.fixture(params=["compiled", "scipy"])
+def any_kernels(request, monkeypatch):
+    """Both ways to go over rows: numba's, and scipy's where numba is missing."""
+    if request.param == "scipy":
+        monkeypatch.setitem(sys.modules, "radplan.optimize.kernels", None)
+    else:
+        pytest.importorskip("numba", reason="numba is not installed")
+
+
+def test_result_is_verified_on_all_voxels_in_double_precision(small, any_kernels):
+    influence, index = small
+    thinned = StructureIndex({n: index.occupancy(n) for n in index.names}, voxel_limit=30)
+    objectives = [
+        Objective("PTV", "squared_deviation", 100.0, 50.0),
+        Objective("Organ", "squared_overdosing", 10.0, 20.0),
+        Objective("Organ", "mean_dose", 2.0),
+    ]
+    result = optimize_fluence(FluenceProblem(influence, thinned, objectives), np.ones(30), TIGHT)
+    dose = influence.matrix.toarray().astype(float) @ result.fluence
+    for voxels_of, told in (
+        (thinned.voxels, result.objective_value),
+        (index.voxels, result.objective_value_all_voxels),
+    ):
+        ptv, organ = voxels_of("PTV"), voxels_of("Organ")
+        cost = 100 * ptv.share @ (dose[ptv.rows] - 50) ** 2
+        cost += 10 * organ.share @ np.maximum(dose[organ.rows] - 20, 0) ** 2
+        cost += 2 * organ.share @ dose[organ.rows]
+        assert told == pytest.approx(cost, rel=1e-12)
+    assert "voxels thinned: PTV, Organ" in result.shortcuts
+    assert result.projected_gradient < 1e-3
+
+
+def test_compiled_loops_and_scipy_find_the_same_optimum(small, monkeypatch):
+    pytest.importorskip("numba", reason="numba is not installed")
+    influence, index = small
+    objectives = [
+        Objective("PTV", "squared_underdosing", 100.0, 50.0),
+        Objective("PTV", "squared_overdosing", 50.0, 52.0),
+        Objective("Organ", "geud", 1.0, 10.0, exponent=6.0),
+    ]
+    values = []
+    for _ in range(2):
+        problem = FluenceProblem(influence, index, objectives)
+        values.append(optimize_fluence(problem, np.ones(30), TIGHT))
+        monkeypatch.setitem(sys.modules, "radplan.optimize.kernels", None)
+    assert values[0].shortcuts[0] != values[1].shortcuts[0]
+    assert values[0].objective_value == pytest.approx(values[1].objective_value, rel=1e-5)
+
+
+def test_order_of_rows_changes_nothing(small):
+    """The same voxels elsewhere on the grid: the same optimum."""
+    influence, index = small
+    order = np.random.default_rng(2).permutation(240)
+    shuffled = influence_of(influence.matrix.toarray()[order], influence.grid.shape)
+    regions = {
+        name: Occupancy.from_array(
+            influence.grid, index.occupancy(name).array().ravel()[order].reshape(6, 5, 8)
+        )
+        for name in index.names
+    }
+    objectives = [
+        Objective("PTV", "squared_deviation", 100.0, 50.0),
+        Objective("Organ", "squared_overdosing", 10.0, 20.0),
+    ]
+    first = optimize_fluence(FluenceProblem(influence, index, objectives), np.ones(30), TIGHT)
+    second = optimize_fluence(
+        FluenceProblem(shuffled, StructureIndex(regions), objectives), np.ones(30), TIGHT
+    )
+    assert second.objective_value == pytest.approx(first.objective_value, rel=1e-5)

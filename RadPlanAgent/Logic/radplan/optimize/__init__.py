@@ -1,8 +1,9 @@
 """From objectives to fluence."""
 
 from .objectives import OBJECTIVE_FUNCTIONS, Objective
-from .problem import FluenceProblem, StructureIndex
+from .problem import FluenceProblem
 from .solver import FluenceResult, SolverSettings, optimize_fluence
+from .voxels import StructureIndex
 
 __all__ = [
     "OBJECTIVE_FUNCTIONS",

@@ -229,3 +229,46 @@ def _curvature_product(runs, run_tile, run_start, values, scale, rows, curvature
         i = rows[j]
         dose = scale[i] * _row_dose(runs, run_tile, run_start, values, i, x)
         _add_row(runs, run_tile, run_start, values, i, curvature[j] * dose * scale[i], out)
+
+
+def exact_dose(matrix: sparse.csr_array, rows: np.ndarray, fluence: np.ndarray) -> np.ndarray:
+    """Dose of some rows of a matrix as it is, summed in double precision."""
+    csr, out = (matrix.indptr, matrix.indices, matrix.data), np.empty(rows.size)
+    in_chunks(
+        rows.size,
+        lambda _, first, end: _exact_dose(*csr, rows[first:end], fluence, out[first:end]),
+    )
+    return out
+
+
+def exact_back_project(
+    matrix: sparse.csr_array, rows: np.ndarray, factor: np.ndarray
+) -> np.ndarray:
+    """Σ factor·row over some rows of a matrix as it is, in double precision."""
+    csr, partial = (
+        (matrix.indptr, matrix.indices, matrix.data),
+        np.zeros((CHUNKS, matrix.shape[1])),
+    )
+    in_chunks(
+        rows.size,
+        lambda c, first, end: _exact_back_project(
+            *csr, rows[first:end], factor[first:end], partial[c]
+        ),
+    )
+    return partial.sum(axis=0)
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _exact_dose(indptr, indices, data, rows, x, out):
+    for j in range(rows.size):
+        total = 0.0
+        for k in range(indptr[rows[j]], indptr[rows[j] + 1]):
+            total += np.float64(data[k]) * x[indices[k]]
+        out[j] = total
+
+
+@njit(nogil=True, cache=True, fastmath=_FAST)
+def _exact_back_project(indptr, indices, data, rows, factor, out):
+    for j in range(rows.size):
+        for k in range(indptr[rows[j]], indptr[rows[j] + 1]):
+            out[indices[k]] += factor[j] * np.float64(data[k])

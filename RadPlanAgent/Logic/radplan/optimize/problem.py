@@ -2,84 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..errors import InputError
-from ..geometry import Occupancy
 from ..influence.matrix import InfluenceMatrix
 from .objectives import OBJECTIVE_FUNCTIONS, Idle, Objective
 from .rows import RowStore
-
-
-@dataclass(frozen=True)
-class StructureVoxels:
-    """The dose-grid voxels of one structure.
-
-    Parameters
-    ----------
-    rows : ndarray of int64
-        Flat C-order indices into the dose grid, increasing.
-    share : ndarray of float64
-        Share of the structure's volume in each voxel; sums to one.
-    """
-
-    rows: np.ndarray
-    share: np.ndarray
-
-    @classmethod
-    def of(cls, occupancy: Occupancy, voxel_limit: int) -> StructureVoxels:
-        """Voxels of a region on the dose grid, at most about `voxel_limit` of them.
-
-        A region with more voxels is thinned: of every k consecutive ones in C order, one is taken
-        at random (fixed seed), so that the sample is even in space and prefers no direction.
-        """
-        flat = occupancy.array().ravel()
-        rows = np.flatnonzero(flat)
-        if rows.size > voxel_limit:
-            block = int(np.ceil(rows.size / voxel_limit))
-            first = np.arange(0, rows.size, block)
-            size = np.minimum(block, rows.size - first)
-            rows = rows[first + np.random.default_rng(0).integers(size)]
-        share = flat[rows].astype(np.float64)
-        return cls(rows, share / share.sum())
-
-
-class StructureIndex:
-    """Voxels of every structure and helper, found once and kept.
-
-    Parameters
-    ----------
-    occupancies : mapping of name to Occupancy
-        Regions on the dose grid.
-    voxel_limit : int
-        See `StructureVoxels.of`.
-    """
-
-    def __init__(self, occupancies: Mapping[str, Occupancy], voxel_limit: int = 12_000) -> None:
-        self._occupancies = dict(occupancies)
-        self._voxels: dict[str, StructureVoxels] = {}
-        self.voxel_limit = voxel_limit
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names that objectives may use."""
-        return tuple(self._occupancies)
-
-    def voxels(self, name: str) -> StructureVoxels:
-        """Voxels of one structure; `InputError` if it is unknown or fills no dose voxel."""
-        if name not in self._voxels:
-            occupancy = self._occupancies.get(name)
-            if occupancy is None:
-                raise InputError(
-                    f"objective for unknown structure {name!r}; there are {', '.join(self.names)}"
-                )
-            if occupancy.is_empty:
-                raise InputError(f"structure {name!r} fills no voxel of the dose grid")
-            self._voxels[name] = StructureVoxels.of(occupancy, self.voxel_limit)
-        return self._voxels[name]
+from .verify import ExactCost, ExactDose
+from .voxels import StructureIndex
 
 
 class FluenceProblem:
@@ -193,6 +125,34 @@ class FluenceProblem:
             total += objective.weight * value
             dose_gradient[position] += objective.weight * gradient
         return total, dose_gradient
+
+    def exact_costs(self, fluence: np.ndarray) -> tuple[ExactCost, ExactCost]:
+        """Cost on the voxels that the optimizer looks at, and on all voxels.
+
+        Both from the matrix as it is, in double precision.
+        """
+        names = [o.structure for o in self.objectives]
+        looked_at = [self._structures.voxels(name) for name in names]
+        every = [self._structures.all_voxels(name) for name in names]
+        wanted = np.zeros(self._influence.matrix.shape[0], bool)
+        for voxels in every:
+            wanted[voxels.rows] = True
+        dose = ExactDose(self._influence.matrix, np.flatnonzero(wanted), fluence)
+        cost = dose.cost(self.objectives, looked_at)
+        if not self.thinned:
+            return cost, cost
+        return cost, dose.cost(self.objectives, every)
+
+    @property
+    def thinned(self) -> tuple[str, ...]:
+        """Structures of which the optimizer looks at only some voxels."""
+        names = dict.fromkeys(o.structure for o in self.objectives)
+        return tuple(name for name in names if self._structures.is_thinned(name))
+
+    @property
+    def precision(self) -> str:
+        """How the matrix values are kept, in words."""
+        return self._rows.precision
 
     def mean_dose_per_unit_fluence(self, structure: str) -> float:
         """Mean dose of a structure when every beamlet has weight one, Gy."""

@@ -15,8 +15,8 @@ from ..geometry import Grid
 from .engine import Anatomy, Field
 from .fields import beam_rotation
 
-#: Dose voxels are this wide where the CT is fine enough, mm.
-FINEST_DEFAULT_MM, DEFAULT_MM, COARSEST_DEFAULT_MM = 2.0, 2.5, 3.0
+#: Dose voxels are as wide as this where the CT is fine enough, mm.
+FINEST_DEFAULT_MM, COARSEST_DEFAULT_MM = 2.5, 3.0
 #: Row indices and the position of every entry are 32-bit.
 MOST_NONZEROS = 2**31 - 1
 #: A CSR entry: float32 value and int32 column.
@@ -33,9 +33,8 @@ def choose_dose_grid(case: Case, spacing_mm: float | None = None) -> Grid:
     ----------
     case : Case
     spacing_mm : float, optional
-        Wanted voxel width on every axis. By default each axis gets the smallest multiple of the
-        CT spacing within 2.5 … 3 mm, else the largest within 2 … 2.5 mm, else 2.5 mm; a CT
-        coarser than 2.5 mm keeps its own spacing.
+        Wanted voxel width on every axis. By default each axis gets the largest multiple of the
+        CT spacing within 2.5 … 3 mm, else 3 mm; a coarser CT keeps its own spacing.
 
     Returns
     -------
@@ -74,14 +73,11 @@ def choose_dose_grid(case: Case, spacing_mm: float | None = None) -> Grid:
 
 
 def _default_spacing(ct_spacing_mm: float) -> float:
-    if ct_spacing_mm >= DEFAULT_MM:
-        return ct_spacing_mm
     multiples = ct_spacing_mm * np.arange(1, int(COARSEST_DEFAULT_MM / ct_spacing_mm + 1e-6) + 1)
-    coarse = multiples[multiples >= DEFAULT_MM - 1e-6]
-    fine = multiples[(multiples >= FINEST_DEFAULT_MM - 1e-6) & (multiples < DEFAULT_MM)]
-    if coarse.size:
-        return float(coarse[0])
-    return float(fine[-1]) if fine.size else DEFAULT_MM
+    fitting = multiples[multiples >= FINEST_DEFAULT_MM - 1e-6]
+    if fitting.size:
+        return float(fitting[-1])
+    return max(ct_spacing_mm, COARSEST_DEFAULT_MM)
 
 
 @dataclass(frozen=True)

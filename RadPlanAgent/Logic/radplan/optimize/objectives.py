@@ -168,19 +168,45 @@ class Idle(Enum):
 
 @dataclass(frozen=True)
 class ObjectiveFunction:
-    """An objective's value-and-gradient function, its parameters, and which voxels are idle."""
+    """What an objective's function is like.
+
+    Parameters
+    ----------
+    value_and_gradient : callable
+    parameters : tuple of str
+        The parameters that it takes.
+    idle : Idle
+        Which voxels are idle.
+    separable : bool
+        Whether it is a sum over voxels of which some are idle, so that those can be left out.
+    """
 
     value_and_gradient: Callable[[np.ndarray, np.ndarray, Objective], ValueAndGradient]
     parameters: tuple[str, ...]
     idle: Idle = Idle.NEVER
+    separable: bool = False
 
 
 OBJECTIVE_FUNCTIONS: dict[str, ObjectiveFunction] = {
     "squared_deviation": ObjectiveFunction(squared_deviation, ("dose_gy",)),
-    "squared_overdosing": ObjectiveFunction(squared_overdosing, ("dose_gy",), Idle.BELOW_LEVEL),
-    "squared_underdosing": ObjectiveFunction(squared_underdosing, ("dose_gy",), Idle.ABOVE_LEVEL),
+    "squared_overdosing": ObjectiveFunction(
+        squared_overdosing, ("dose_gy",), Idle.BELOW_LEVEL, separable=True
+    ),
+    "squared_underdosing": ObjectiveFunction(
+        squared_underdosing, ("dose_gy",), Idle.ABOVE_LEVEL, separable=True
+    ),
     "mean_dose": ObjectiveFunction(mean_dose, ()),
     "geud": ObjectiveFunction(geud, ("dose_gy", "exponent")),
     "max_dvh": ObjectiveFunction(max_dvh, ("dose_gy", "volume_percent"), Idle.BELOW_LEVEL),
     "min_dvh": ObjectiveFunction(min_dvh, ("dose_gy", "volume_percent"), Idle.ABOVE_LEVEL),
 }
+
+
+def idle_range_gy(objective: Objective) -> tuple[float, float]:
+    """Lowest and highest dose at which a voxel does not count; (inf, -inf) if there is none."""
+    idle = OBJECTIVE_FUNCTIONS[objective.function].idle
+    if idle is Idle.BELOW_LEVEL:
+        return -np.inf, objective.dose_gy
+    if idle is Idle.ABOVE_LEVEL:
+        return objective.dose_gy, np.inf
+    return np.inf, -np.inf

@@ -8,10 +8,10 @@ import numpy as np
 
 from ..errors import InputError
 from ..influence.matrix import InfluenceMatrix
-from .objectives import OBJECTIVE_FUNCTIONS, Idle, Objective
+from .objectives import OBJECTIVE_FUNCTIONS, Objective, idle_range_gy
 from .rows import RowStore
-from .verify import ExactCost, ExactDose
-from .voxels import StructureIndex
+from .verify import ExactCost, ExactDose, exact_back_project, exact_dose
+from .voxels import StructureIndex, StructureVoxels
 
 
 class FluenceProblem:
@@ -19,6 +19,10 @@ class FluenceProblem:
 
     Only the matrix rows that an objective looks at are kept (one copy, shared by all objectives).
     Mean doses are linear in the fluence: each needs one vector, computed once.
+
+    Of large structures the problem looks at a sample of voxels at first (`sampled`). Near a
+    solution few voxels count; `take_counting_rows` then takes in those that do, and the sample
+    is given up for all voxels.
 
     Parameters
     ----------
@@ -38,6 +42,7 @@ class FluenceProblem:
         self._mean_per_beamlet: dict[str, np.ndarray] = {}
         self.objectives: tuple[Objective, ...] = ()
         self.evaluations = 0
+        self.sampled = True
         self.set_objectives(objectives)
 
     @property
@@ -46,34 +51,66 @@ class FluenceProblem:
         return self._influence.n_beamlets
 
     @property
-    def watched_share(self) -> float:
-        """Share of the rows whose dose is evaluated."""
-        return self._watched.size / self._rows.n_rows
+    def thinned(self) -> tuple[str, ...]:
+        """Structures of which only some voxels are looked at, to the end."""
+        names = dict.fromkeys(
+            o.structure for o in self.objectives if self._voxels(o) is not self._all_voxels(o)
+        )
+        return tuple(names)
+
+    @property
+    def precision(self) -> str:
+        """How the matrix values are kept, in words."""
+        return self._rows.precision
 
     def set_objectives(self, objectives: Sequence[Objective]) -> None:
         """Change the objectives; only rows not needed before are taken from the matrix."""
         if not objectives:
             raise InputError("nothing to optimize: the plan has no objectives")
-        voxels = [self._structures.voxels(o.structure) for o in objectives]
-        self._rows.positions(np.unique(np.concatenate([v.rows for v in voxels])))
         self.objectives = tuple(objectives)
         self._linear = np.zeros(self.n_beamlets)
-        self._terms = []
-        lowest = np.full(self._rows.n_rows, -np.inf)
-        highest = np.full(self._rows.n_rows, np.inf)
-        for o, v in zip(objectives, voxels, strict=True):
+        for o in objectives:
+            self._structures.voxels(o.structure)
             if o.function == "mean_dose":
                 self._linear += o.weight * self._mean_dose_per_beamlet(o.structure)
+        rows = [self._structures.voxels(o.structure).rows for o in self._curved()]
+        if rows:
+            self._rows.take(np.unique(np.concatenate(rows)))
+        self._make_terms()
+
+    def take_counting_rows(self, fluence: np.ndarray, margin: float) -> float:
+        """Look at all voxels from now on, with the rows of those that count or nearly do.
+
+        Parameters
+        ----------
+        fluence : ndarray of float64, (n_beamlets,)
+        margin : float
+            See `watch_near`.
+
+        Returns
+        -------
+        float
+            Cost at this fluence of voxels whose rows were not there before.
+        """
+        was_sampled, self.sampled = self.sampled, False
+        missed, wanted = 0.0, []
+        for o in self._curved():
+            voxels = self._voxels(o)
+            new = np.flatnonzero(~self._rows.has(voxels.rows))
+            if not new.size:
                 continue
-            function, position = OBJECTIVE_FUNCTIONS[o.function], self._rows.positions(v.rows)
-            self._terms.append((o, function, position, v.share))
-            if function.idle is not Idle.ABOVE_LEVEL:
-                level = o.dose_gy if function.idle is Idle.BELOW_LEVEL else -np.inf
-                highest[position] = np.minimum(highest[position], level)
-            if function.idle is Idle.ABOVE_LEVEL:
-                lowest[position] = np.maximum(lowest[position], o.dose_gy)
-        self._idle_from_gy, self._idle_to_gy = lowest, highest
-        self.watch_all()
+            dose = exact_dose(self._influence.matrix, voxels.rows[new], fluence)
+            function = OBJECTIVE_FUNCTIONS[o.function]
+            missed += o.weight * function.value_and_gradient(dose, voxels.share[new], o)[0]
+            low, high = idle_range_gy(o)
+            near = (dose < low * (1 + margin)) | (dose > high * (1 - margin))
+            wanted.append(voxels.rows[new[near]])
+        rows_before = self._rows.n_rows
+        if wanted:
+            self._rows.take(np.unique(np.concatenate(wanted)))
+        if was_sampled or self._rows.n_rows > rows_before:
+            self._make_terms()
+        return missed
 
     def watch_all(self) -> None:
         """Evaluate the dose of every row that an objective counts anywhere."""
@@ -117,42 +154,19 @@ class FluenceProblem:
             self._linear + self._rows.back_project(dose_gradient),
         )
 
-    def _cost(self) -> tuple[float, np.ndarray]:
-        """Cost of the doses and its gradient with respect to them; mean doses not counted."""
-        total, dose_gradient = 0.0, np.zeros_like(self._dose)
-        for objective, function, position, share in self._terms:
-            value, gradient = function.value_and_gradient(self._dose[position], share, objective)
-            total += objective.weight * value
-            dose_gradient[position] += objective.weight * gradient
-        return total, dose_gradient
-
     def exact_costs(self, fluence: np.ndarray) -> tuple[ExactCost, ExactCost]:
         """Cost on the voxels that the optimizer looks at, and on all voxels.
 
         Both from the matrix as it is, in double precision.
         """
-        names = [o.structure for o in self.objectives]
-        looked_at = [self._structures.voxels(name) for name in names]
-        every = [self._structures.all_voxels(name) for name in names]
+        looked_at = [self._voxels(o) for o in self.objectives]
+        every = [self._all_voxels(o) for o in self.objectives]
         wanted = np.zeros(self._influence.matrix.shape[0], bool)
         for voxels in every:
             wanted[voxels.rows] = True
         dose = ExactDose(self._influence.matrix, np.flatnonzero(wanted), fluence)
         cost = dose.cost(self.objectives, looked_at)
-        if not self.thinned:
-            return cost, cost
-        return cost, dose.cost(self.objectives, every)
-
-    @property
-    def thinned(self) -> tuple[str, ...]:
-        """Structures of which the optimizer looks at only some voxels."""
-        names = dict.fromkeys(o.structure for o in self.objectives)
-        return tuple(name for name in names if self._structures.is_thinned(name))
-
-    @property
-    def precision(self) -> str:
-        """How the matrix values are kept, in words."""
-        return self._rows.precision
+        return cost, dose.cost(self.objectives, every) if self.thinned else cost
 
     def mean_dose_per_unit_fluence(self, structure: str) -> float:
         """Mean dose of a structure when every beamlet has weight one, Gy."""
@@ -161,9 +175,48 @@ class FluenceProblem:
     def _mean_dose_per_beamlet(self, structure: str) -> np.ndarray:
         """Gradient of a structure's mean dose, float64 (n_beamlets,)."""
         if structure not in self._mean_per_beamlet:
-            voxels = self._structures.voxels(structure)
-            positions = self._rows.positions(voxels.rows)
-            share = np.zeros(self._rows.n_rows)
-            share[positions] = voxels.share
-            self._mean_per_beamlet[structure] = self._rows.back_project(share)
+            voxels = self._structures.all_voxels(structure)
+            self._mean_per_beamlet[structure] = exact_back_project(
+                self._influence.matrix, voxels.rows, voxels.share
+            )
         return self._mean_per_beamlet[structure]
+
+    def _curved(self) -> list[Objective]:
+        """Objectives that are not linear in the fluence."""
+        return [o for o in self.objectives if o.function != "mean_dose"]
+
+    def _voxels(self, objective: Objective) -> StructureVoxels:
+        """Voxels that an objective looks at."""
+        # Whose voxels are never idle would need all rows.
+        separable = OBJECTIVE_FUNCTIONS[objective.function].separable
+        if (self.sampled or not separable) and objective.function != "mean_dose":
+            return self._structures.voxels(objective.structure)
+        return self._all_voxels(objective)
+
+    def _all_voxels(self, objective: Objective) -> StructureVoxels:
+        return self._structures.all_voxels(objective.structure)
+
+    def _make_terms(self) -> None:
+        """Bring objectives and rows together; voxels whose rows are not there are idle."""
+        self._terms = []
+        lowest = np.full(self._rows.n_rows, -np.inf)
+        highest = np.full(self._rows.n_rows, np.inf)
+        for o in self._curved():
+            voxels = self._voxels(o)
+            there = self._rows.has(voxels.rows)
+            position = self._rows.positions(voxels.rows[there])
+            self._terms.append((o, OBJECTIVE_FUNCTIONS[o.function], position, voxels.share[there]))
+            low, high = idle_range_gy(o)
+            lowest[position] = np.maximum(lowest[position], low)
+            highest[position] = np.minimum(highest[position], high)
+        self._idle_from_gy, self._idle_to_gy = lowest, highest
+        self.watch_all()
+
+    def _cost(self) -> tuple[float, np.ndarray]:
+        """Cost of the doses and its gradient with respect to them; mean doses not counted."""
+        total, dose_gradient = 0.0, np.zeros_like(self._dose)
+        for objective, function, position, share in self._terms:
+            value, gradient = function.value_and_gradient(self._dose[position], share, objective)
+            total += objective.weight * value
+            dose_gradient[position] += objective.weight * gradient
+        return total, dose_gradient

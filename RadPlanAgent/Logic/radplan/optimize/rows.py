@@ -108,13 +108,20 @@ class RowStore:
         """How the values are kept, in words."""
         return self._blocks[0].precision if self._blocks else "no rows"
 
-    def positions(self, rows: np.ndarray) -> np.ndarray:
-        """Where matrix rows stand in `dose`; rows not there yet are taken now."""
-        new = np.unique(rows[self._position[rows] < 0])
+    def take(self, rows: np.ndarray) -> None:
+        """Take those of some matrix rows (increasing) that are not there yet."""
+        new = rows[~self.has(rows)]
         if new.size:
             self._blocks.append(make_rows(self._matrix, new))
             self._position[new] = self.n_rows + np.arange(new.size)
             self._starts.append(self.n_rows + new.size)
+
+    def has(self, rows: np.ndarray) -> np.ndarray:
+        """Which of some matrix rows are there, bool."""
+        return self._position[rows] >= 0
+
+    def positions(self, rows: np.ndarray) -> np.ndarray:
+        """By which numbers matrix rows that are there go in this store."""
         return self._position[rows]
 
     def dose(self, rows: np.ndarray, fluence: np.ndarray) -> np.ndarray:

@@ -16,7 +16,11 @@ from .threads import single_blas_thread
 #: then between these two, by whether that had missed any.
 FIRST_MARGIN, SMALLEST_MARGIN, LARGEST_MARGIN = 0.1, 0.03, 0.4
 #: Iterations between looks at all rows.
-CHECK_EVERY = 20
+LOOK_EVERY = 20
+#: A sample of the voxels is solved less exactly, by this factor.
+SAMPLE_TOLERANCE = 10
+#: The same margin for voxels of large structures whose rows are not there yet.
+VOXEL_MARGIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -113,89 +117,128 @@ def optimize_fluence(
 
     Notes
     -----
-    Variables are scaled to the mean start weight, so that the first step has the right size.
-
-    Most rows are idle: their voxels are on the right side of their levels. The solver looks only
-    at rows that count or nearly do. Every so often it evaluates all rows and watches those that
-    came near; where that shows that it had missed some cost, it starts afresh from there. It ends
-    only when the cost on the watched rows is that on all rows.
+    Most voxels are idle: they are on the right side of their levels. The solver looks only at
+    those that count or nearly do. Every so often it evaluates all rows and watches those that
+    came near; where that shows that it had missed some cost, it starts afresh from there. Of
+    large structures it looks at a sample of voxels until that is solved, and then takes in voxels
+    that count until none is missing. It ends only when nothing is missed any more.
     """
     settings = settings or SolverSettings()
     began, evaluations_before = time.perf_counter(), problem.evaluations
-    fluence = np.maximum(start, 0.0)
-    scale = float(fluence.mean()) or 1.0
-    problem.watch_all()
-    value, gradient = problem.value_and_gradient(fluence)
-    first_norm = projected_gradient_norm(fluence, gradient) or 1.0
-    iterations, next_check, margin = 0, 0, FIRST_MARGIN
-    status = "iteration limit"
-
-    def scaled_value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
-        nonlocal value
-        if cancel_requested():
-            raise _CancelledError
-        value, slope = problem.value_and_gradient(x * scale)
-        return value, slope * scale
-
-    def all_is_shown() -> bool:
-        """Look at all rows, watch those near the current fluence, and set the next check."""
-        nonlocal next_check, margin
-        missed = problem.watch_near(fluence, margin)
-        fine = abs(missed) <= settings.relative_improvement * abs(value)
-        margin = max(margin / 2, SMALLEST_MARGIN) if fine else min(2 * margin, LARGEST_MARGIN)
-        next_check = iterations + (CHECK_EVERY if iterations >= CHECK_EVERY else 5)
-        return fine
-
-    def after_iteration(x: np.ndarray) -> None:
-        nonlocal fluence, iterations
-        fluence = x * scale
-        iterations += 1
-        progress("optimizing fluence", min(iterations / settings.max_iterations, 1.0))
-        if iterations >= next_check and not all_is_shown():
-            raise StopIteration
-
-    all_is_shown()
-    try:
-        with single_blas_thread():
-            while iterations < settings.max_iterations:
-                result = minimize(
-                    scaled_value_and_gradient,
-                    fluence / scale,
-                    jac=True,
-                    method="L-BFGS-B",
-                    bounds=[(0, None)] * fluence.size,
-                    callback=after_iteration,
-                    options={
-                        "maxiter": settings.max_iterations - iterations,
-                        "maxfun": 2 * settings.max_iterations,
-                        "maxcor": settings.history,
-                        "ftol": settings.relative_improvement,
-                        "gtol": 0.0,
-                    },
-                )
-                fluence = result.x * scale
-                # Without an iteration the line search found nothing better: rounding is reached.
-                if (result.success or result.nit == 0) and all_is_shown():
-                    status = "converged"
-                    break
-    except _CancelledError:
-        status = "cancelled"
-    exact, on_all_voxels = problem.exact_costs(fluence)
+    descent = _Descent(problem, start, settings, progress, cancel_requested)
+    with single_blas_thread():
+        status = descent.run()
+    exact, on_all_voxels = problem.exact_costs(descent.fluence)
     return FluenceResult(
-        fluence=fluence,
+        fluence=descent.fluence,
         objective_value=exact.value,
         objective_value_all_voxels=on_all_voxels.value,
-        iterations=iterations,
+        iterations=descent.iterations,
         evaluations=problem.evaluations - evaluations_before,
         status=status,
-        projected_gradient=projected_gradient_norm(fluence, exact.gradient) / first_norm,
+        projected_gradient=projected_gradient_norm(descent.fluence, exact.gradient)
+        / descent.first_norm,
         shortcuts=_shortcuts(problem),
         seconds=time.perf_counter() - began,
     )
 
 
+class _Descent:
+    """L-BFGS-B on the rows that count, and the looks at all others in between.
+
+    Variables are scaled to the mean start weight, so that the first step has the right size.
+    """
+
+    def __init__(
+        self,
+        problem: FluenceProblem,
+        start: np.ndarray,
+        settings: SolverSettings,
+        progress: ProgressReport,
+        cancel_requested: CancelRequested,
+    ) -> None:
+        self.fluence, self.iterations = np.maximum(start, 0.0), 0
+        self._problem, self._settings = problem, settings
+        self._progress, self._cancel_requested = progress, cancel_requested
+        self._scale = float(self.fluence.mean()) or 1.0
+        self._margin, self._next_look = FIRST_MARGIN, 0
+        problem.watch_all()
+        self._value, gradient = problem.value_and_gradient(self.fluence)
+        self.first_norm = projected_gradient_norm(self.fluence, gradient) or 1.0
+
+    def run(self) -> str:
+        """Descend until nothing is missed; returns why it ended."""
+        try:
+            most = self._settings.max_iterations
+            if self._problem.sampled and self._problem.thinned:
+                self._minimize(most // 2, SAMPLE_TOLERANCE * self._settings.relative_improvement)
+            self._problem.take_counting_rows(self.fluence, VOXEL_MARGIN)
+            while self.iterations < most:
+                converged = self._minimize(most, self._settings.relative_improvement)
+                missed = self._problem.take_counting_rows(self.fluence, VOXEL_MARGIN)
+                if converged and self._negligible(missed):
+                    return "converged"
+        except _CancelledError:
+            return "cancelled"
+        return "iteration limit"
+
+    def _minimize(self, most_iterations: int, relative_improvement: float) -> bool:
+        """Minimize on the voxels looked at; returns whether that converged."""
+        self._look_at_all_rows()
+        while (left := most_iterations - self.iterations) > 0:
+            result = minimize(
+                self._scaled_value_and_gradient,
+                self.fluence / self._scale,
+                jac=True,
+                method="L-BFGS-B",
+                bounds=[(0, None)] * self.fluence.size,
+                callback=self._after_iteration,
+                options={
+                    "maxiter": left,
+                    "maxfun": 2 * left,
+                    "maxcor": self._settings.history,
+                    "ftol": relative_improvement,
+                    "gtol": 0.0,
+                },
+            )
+            self.fluence = result.x * self._scale
+            # Without an iteration the line search found nothing better: rounding is reached.
+            if (result.success or result.nit == 0) and self._look_at_all_rows():
+                return True
+        return False
+
+    def _scaled_value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        if self._cancel_requested():
+            raise _CancelledError
+        self._value, gradient = self._problem.value_and_gradient(x * self._scale)
+        return self._value, gradient * self._scale
+
+    def _after_iteration(self, x: np.ndarray) -> None:
+        self.fluence = x * self._scale
+        self.iterations += 1
+        self._progress(
+            "optimizing fluence", min(self.iterations / self._settings.max_iterations, 1.0)
+        )
+        if self.iterations >= self._next_look and not self._look_at_all_rows():
+            raise StopIteration
+
+    def _look_at_all_rows(self) -> bool:
+        """Watch the rows near the current fluence; returns whether those before had sufficed."""
+        fine = self._negligible(self._problem.watch_near(self.fluence, self._margin))
+        self._margin = (
+            max(self._margin / 2, SMALLEST_MARGIN)
+            if fine
+            else min(2 * self._margin, LARGEST_MARGIN)
+        )
+        self._next_look = self.iterations + (LOOK_EVERY if self.iterations >= LOOK_EVERY else 5)
+        return fine
+
+    def _negligible(self, cost: float) -> bool:
+        return abs(cost) <= self._settings.relative_improvement * abs(self._value)
+
+
 def _shortcuts(problem: FluenceProblem) -> tuple[str, ...]:
-    names = [problem.precision, "rows skipped while far from counting"]
+    names = [problem.precision, "voxels skipped while far from counting"]
     if problem.thinned:
         names.append(f"voxels thinned: {', '.join(problem.thinned)}")
     return tuple(names)

@@ -37,7 +37,7 @@ class ExactDose:
     def __init__(self, matrix: sparse.csr_array, rows: np.ndarray, fluence: np.ndarray) -> None:
         self._matrix = matrix
         self._dose = np.zeros(matrix.shape[0])
-        self._dose[rows] = _dose(matrix, rows, np.ascontiguousarray(fluence, np.float64))
+        self._dose[rows] = exact_dose(matrix, rows, np.ascontiguousarray(fluence, np.float64))
 
     def cost(
         self, objectives: Sequence[Objective], voxels: Sequence[StructureVoxels]
@@ -50,27 +50,31 @@ class ExactDose:
             total += objective.weight * value
             dose_gradient[of.rows] += objective.weight * gradient
         rows = np.flatnonzero(dose_gradient)
-        return ExactCost(total, _back_project(self._matrix, rows, dose_gradient[rows]))
+        return ExactCost(total, exact_back_project(self._matrix, rows, dose_gradient[rows]))
 
 
-def _dose(matrix: sparse.csr_array, rows: np.ndarray, fluence: np.ndarray) -> np.ndarray:
+def exact_dose(matrix: sparse.csr_array, rows: np.ndarray, fluence: np.ndarray) -> np.ndarray:
+    """Dose of some rows of a matrix as it is, in double precision."""
     try:
-        from .kernels import exact_dose
+        from . import kernels
     except ImportError:
         parts = [matrix[block].astype(np.float64) @ fluence for block in _blocks(rows)]
         return np.concatenate(parts) if parts else np.zeros(0)
-    return exact_dose(matrix, rows, fluence)
+    return kernels.exact_dose(matrix, rows, fluence)
 
 
-def _back_project(matrix: sparse.csr_array, rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
+def exact_back_project(
+    matrix: sparse.csr_array, rows: np.ndarray, factor: np.ndarray
+) -> np.ndarray:
+    """Σ factor·row over some rows of a matrix as it is, in double precision."""
     try:
-        from .kernels import exact_back_project
+        from . import kernels
     except ImportError:
         total = np.zeros(matrix.shape[1])
         for block, of_block in zip(_blocks(rows), _blocks(factor), strict=True):
             total += matrix[block].astype(np.float64).T @ of_block
         return total
-    return exact_back_project(matrix, rows, factor)
+    return kernels.exact_back_project(matrix, rows, factor)
 
 
 def _blocks(array: np.ndarray) -> list[np.ndarray]:

@@ -32,14 +32,23 @@ def matrix(request) -> sparse.csr_array:
     return make_matrix(columns=request.param)
 
 
+def packed_rows(matrix, rows):
+    packed = kernels.PackedRows(matrix)
+    packed.append(rows)
+    return packed
+
+
 def test_packed_rows_do_what_scipy_does(matrix):
     rng = np.random.default_rng(0)
     chosen = rng.permutation(matrix.shape[0])[:200]
-    packed, reference = kernels.PackedRows(matrix, chosen), SparseRows(matrix, chosen)
-    x = rng.uniform(0, 5, matrix.shape[1])
+    packed, reference = kernels.PackedRows(matrix), SparseRows(matrix)
+    for store in (packed, reference):
+        for part in (chosen[:130], chosen[130:131], chosen[131:]):
+            store.append(part)
+    x, every = rng.uniform(0, 5, matrix.shape[1]), np.arange(200)
     highest = matrix.max() * x.sum()
     np.testing.assert_allclose(
-        packed.dose(np.arange(200), x), reference.dose(np.arange(200), x), atol=2e-5 * highest
+        packed.dose(every, x), reference.dose(every, x), atol=2e-5 * highest
     )
     rows = np.sort(rng.permutation(200)[:70])
     factor = rng.normal(size=70)
@@ -47,18 +56,13 @@ def test_packed_rows_do_what_scipy_does(matrix):
     np.testing.assert_allclose(
         packed.back_project(rows, factor), reference.back_project(rows, factor), atol=2e-5 * scale
     )
-    np.testing.assert_allclose(
-        packed.curvature_product(rows, factor, x),
-        reference.curvature_product(rows, factor, x),
-        atol=4e-5 * scale * highest,
-    )
 
 
 def test_rounding_of_values_is_as_stated():
     matrix = make_matrix()
-    packed = kernels.PackedRows(matrix, np.arange(matrix.shape[0]))
-    unit = np.eye(matrix.shape[1])
-    back = np.stack([packed.dose(np.arange(packed.n_rows), column) for column in unit], axis=1)
+    every = np.arange(matrix.shape[0])
+    packed = packed_rows(matrix, every)
+    back = np.stack([packed.dose(every, unit) for unit in np.eye(matrix.shape[1])], axis=1)
     highest = matrix.toarray().max(axis=1, keepdims=True)
     assert (np.abs(back - matrix.toarray()) <= highest * (1 / 131070 + 1e-6)).all()
 
@@ -67,7 +71,7 @@ def test_duplicates_and_unsorted_columns_are_summed():
     matrix = sparse.csr_array(
         (np.float32([1, 2, 4]), np.int32([40, 2, 40]), np.int32([0, 3, 3])), shape=(2, 50)
     )
-    packed = kernels.PackedRows(matrix, np.array([1, 0]))
+    packed = packed_rows(matrix, np.array([1, 0]))
     np.testing.assert_allclose(packed.dose(np.arange(2), np.ones(50)), [0, 7], rtol=1e-4)
 
 
@@ -76,44 +80,48 @@ def test_senseless_dose_is_refused(value):
     matrix = make_matrix()
     matrix.data[matrix.indptr[5]] = value
     with pytest.raises(InputError, match="voxel 5"):
-        kernels.PackedRows(matrix, np.arange(10))
+        packed_rows(matrix, np.arange(10))
 
 
-def test_rows_are_taken_once_and_added_when_needed():
-    matrix = make_matrix()
-    store = RowStore(matrix)
-    store.take(np.arange(100, 200))
-    first = store.positions(np.arange(100, 200))
-    store.take(np.arange(50, 150))
-    again = store.positions(np.arange(50, 150))
-    assert store.n_rows == 150
-    np.testing.assert_array_equal(again[50:], first[:50])
-    x = np.random.default_rng(1).uniform(0, 1, matrix.shape[1])
-    np.testing.assert_allclose(
-        store.dose(np.arange(150), x)[again], (matrix @ x)[50:150], atol=1e-3
-    )
-    factor = np.zeros(150)
-    factor[again] = np.linspace(-1, 1, 100)
-    np.testing.assert_allclose(
-        store.back_project(factor), np.linspace(-1, 1, 100) @ matrix[50:150], atol=1e-2
-    )
+@pytest.mark.parametrize("compiled", [True, False])
+def test_when_a_row_was_taken_changes_nothing(compiled, monkeypatch):
+    """Bit for bit: what else is in the store, and since when, has no part in a sum."""
+    if not compiled:
+        monkeypatch.setitem(sys.modules, "radplan.optimize.kernels", None)
+    matrix, rng = make_matrix(), np.random.default_rng(1)
+    x, wanted = rng.uniform(0, 1, matrix.shape[1]), np.arange(50, 200, 3)
+    weight = rng.normal(size=wanted.size)
+    sums, doses = [], []
+    for history in ([wanted], [np.arange(90, 300), wanted], [wanted[::2], np.arange(4), wanted]):
+        store = RowStore(matrix)
+        for rows in history:
+            store.take(rows)
+        positions = store.positions(wanted)
+        factor = np.zeros(store.n_rows)
+        factor[positions] = weight
+        sums.append(store.back_project(factor))
+        doses.append(store.dose(positions, x))
+        np.testing.assert_allclose(doses[-1], (matrix @ x)[wanted], atol=1e-3)
+        np.testing.assert_allclose(sums[-1], weight @ matrix[wanted], atol=1e-2)
+    for other in (1, 2):
+        np.testing.assert_array_equal(sums[other], sums[0])
+        np.testing.assert_array_equal(doses[other], doses[0])
 
 
 def test_memory_is_well_below_the_matrix():
     matrix = make_matrix(2000, 1500)
-    packed = kernels.PackedRows(matrix, np.arange(2000))
+    packed = packed_rows(matrix, np.arange(2000))
     assert packed.nbytes < 1.5 * (matrix.nnz * 8)
 
 
 def test_result_does_not_depend_on_the_number_of_threads():
     code = """
 import numpy as np
-from test_optimize_rows import make_matrix
-from radplan.optimize.kernels import PackedRows
-packed = PackedRows(make_matrix(2000, 500), np.arange(2000))
-x = np.random.default_rng(0).uniform(0, 1, 500)
-product = packed.curvature_product(np.arange(2000), np.ones(2000), x)
-print(packed.dose(np.arange(2000), x).tobytes().hex()[:4000], product.tobytes().hex())
+from test_optimize_rows import make_matrix, packed_rows
+rows = np.arange(2000)
+packed = packed_rows(make_matrix(2000, 500), rows)
+dose = packed.dose(rows, np.random.default_rng(0).uniform(0, 1, 500))
+print(dose.tobytes().hex()[:4000], packed.back_project(rows, dose).tobytes().hex())
 """
     outputs = [
         subprocess.run(

@@ -304,3 +304,22 @@ def test_objectives_that_need_every_voxel_stay_sampled_and_say_so(small):
     result = optimize_fluence(FluenceProblem(influence, sampled, objectives), np.ones(30), TIGHT)
     assert result.shortcuts[-1] == "voxels thinned: Organ"
     assert result.objective_value != result.objective_value_all_voxels
+
+
+def test_what_was_optimized_before_changes_nothing(small):
+    """Bit for bit: a session that is resumed goes on as if it had not been interrupted."""
+    influence, index = small
+    sampled = StructureIndex({n: index.occupancy(n) for n in index.names}, voxel_limit=12)
+    before = [Objective("Organ", "squared_overdosing", 500.0, 5.0)]
+    objectives = [
+        Objective("PTV", "squared_underdosing", 100.0, 50.0),
+        Objective("PTV", "squared_overdosing", 50.0, 52.0),
+        Objective("Organ", "squared_overdosing", 10.0, 20.0),
+        Objective("Organ", "mean_dose", 2.0),
+    ]
+    fresh = optimize_fluence(FluenceProblem(influence, sampled, objectives), np.ones(30))
+    problem = FluenceProblem(influence, sampled, before)
+    optimize_fluence(problem, np.ones(30))
+    problem.set_objectives(objectives)
+    again = optimize_fluence(problem, np.ones(30))
+    np.testing.assert_array_equal(again.fluence, fresh.fluence)

@@ -60,7 +60,9 @@ class SessionSettings:
     """
 
     first: SolverSettings = SolverSettings(max_iterations=400, relative_improvement=5e-6)
-    later: SolverSettings = SolverSettings(max_iterations=150, relative_improvement=1e-5)
+    later: SolverSettings = SolverSettings(
+        max_iterations=150, relative_improvement=1e-5, sample_first=False
+    )
     voxel_limit: int = 12_000
 
 

@@ -28,19 +28,12 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
 class PackedRows:
-    """Some rows of an influence matrix, packed.
+    """Rows of an influence matrix, packed.
 
     Parameters
     ----------
     matrix : scipy.sparse.csr_array, float32
         Values must not be negative.
-    rows : ndarray of int64
-        Which rows, in the order in which they are to be numbered.
-
-    Raises
-    ------
-    InputError
-        If a value is negative or not a number.
 
     Notes
     -----
@@ -49,16 +42,27 @@ class PackedRows:
 
     precision = "16-bit values"
 
-    def __init__(self, matrix: sparse.csr_array, rows: np.ndarray) -> None:
-        self.n_rows, self.n_beamlets = rows.size, matrix.shape[1]
-        tiles = -(-self.n_beamlets // TILE)
-        self._padded = tiles * TILE
-        csr = (matrix.indptr, matrix.indices, matrix.data, rows)
-        runs, tile_counts = np.zeros((2, rows.size + 1), np.int64)
+    def __init__(self, matrix: sparse.csr_array) -> None:
+        self._csr = (matrix.indptr, matrix.indices, matrix.data)
+        self._n_beamlets = matrix.shape[1]
+        self._tiles = -(-self._n_beamlets // TILE)
+        self._runs, self._run_start = np.zeros((2, 1), np.int64)
+        self._run_tile, self._values = np.empty(0, np.int32), np.empty(0, np.uint16)
+        self._scale = np.empty(0, np.float32)
+
+    def append(self, rows: np.ndarray) -> None:
+        """Pack more rows of the matrix; they are numbered on in the order given.
+
+        Raises
+        ------
+        InputError
+            If a value is negative or not a number.
+        """
+        runs, tiles = np.zeros((2, rows.size + 1), np.int64)
         sound = np.ones(rows.size, np.bool_)
 
         def measure(_: int, first: int, end: int) -> None:
-            _measure(*csr, tiles, first, end, runs, tile_counts, sound)
+            _measure(*self._csr, rows, self._tiles, first, end, runs, tiles, sound)
 
         in_chunks(rows.size, measure)
         if not sound.all():
@@ -66,28 +70,38 @@ class PackedRows:
                 f"influence matrix: dose in voxel {rows[~sound][0]} is negative or not a number; "
                 "compute the matrix again"
             )
+        runs[0], tiles[0] = self._runs[-1], self._run_start[-1] // TILE
         np.cumsum(runs, out=runs)
-        np.cumsum(tile_counts, out=tile_counts)
-        self._runs = runs
-        self._run_tile = np.empty(runs[-1], np.int32)
-        self._run_start = np.empty(runs[-1] + 1, np.int64)
-        self._run_start[-1] = tile_counts[-1] * TILE
-        self._values = np.empty(tile_counts[-1] * TILE, np.uint16)
-        self._scale = np.empty(rows.size, np.float32)
+        np.cumsum(tiles, out=tiles)
+        self._make_room(tiles[-1] * TILE)
+        added = runs[-1] - runs[0]
+        self._run_tile = np.concatenate([self._run_tile, np.empty(added, np.int32)])
+        self._run_start = np.concatenate([self._run_start, np.empty(added, np.int64)])
+        self._run_start[-1] = tiles[-1] * TILE
+        scale = np.empty(rows.size, np.float32)
 
         def fill(_: int, first: int, end: int) -> None:
             _fill(
-                *csr, tiles, first, end, runs, tile_counts,
-                self._run_tile, self._run_start, self._values, self._scale,
+                *self._csr, rows, self._tiles, first, end, runs, tiles,
+                self._run_tile, self._run_start, self._values, scale,
             )  # fmt: skip
 
         in_chunks(rows.size, fill)
+        self._runs = np.concatenate([self._runs, runs[1:]])
+        self._scale = np.concatenate([self._scale, scale])
+
+    def _make_room(self, needed: int) -> None:
+        if needed > self._values.size:
+            # Memory that is not written to yet costs nothing: twice as much saves copies later.
+            values, used = np.empty(2 * needed, np.uint16), self._run_start[-1]
+            values[:used] = self._values[:used]
+            self._values = values
 
     @property
     def nbytes(self) -> int:
         """Memory that the rows take."""
-        arrays = (self._runs, self._run_tile, self._run_start, self._values, self._scale)
-        return sum(a.nbytes for a in arrays)
+        arrays = (self._runs, self._run_tile, self._run_start, self._scale)
+        return sum(a.nbytes for a in arrays) + 2 * int(self._run_start[-1])
 
     def dose(self, rows: np.ndarray, fluence: np.ndarray) -> np.ndarray:
         """Dose of some rows, float64 (summed in float32)."""
@@ -101,36 +115,22 @@ class PackedRows:
     def back_project(self, rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
         """Σ factor·row over some rows, float64 (n_beamlets,)."""
         factor = factor.astype(np.float32)
-        partial = np.zeros((CHUNKS, self._padded), np.float32)
+        partial = np.zeros((CHUNKS, self._tiles * TILE), np.float32)
         in_chunks(
             rows.size,
             lambda c, first, end: _back_project(
                 *self._arrays, rows[first:end], factor[first:end], partial[c]
             ),
         )
-        return partial.sum(axis=0, dtype=np.float64)[: self.n_beamlets]
-
-    def curvature_product(
-        self, rows: np.ndarray, curvature: np.ndarray, direction: np.ndarray
-    ) -> np.ndarray:
-        """Σ curvature·row·(row·direction) over some rows, float64 (n_beamlets,), in one pass."""
-        x, curvature = self._pad(direction), curvature.astype(np.float32)
-        partial = np.zeros((CHUNKS, self._padded), np.float32)
-        in_chunks(
-            rows.size,
-            lambda c, first, end: _curvature_product(
-                *self._arrays, rows[first:end], curvature[first:end], x, partial[c]
-            ),
-        )
-        return partial.sum(axis=0, dtype=np.float64)[: self.n_beamlets]
+        return partial.sum(axis=0, dtype=np.float64)[: self._n_beamlets]
 
     @property
     def _arrays(self) -> tuple[np.ndarray, ...]:
         return self._runs, self._run_tile, self._run_start, self._values, self._scale
 
     def _pad(self, vector: np.ndarray) -> np.ndarray:
-        padded = np.zeros(self._padded, np.float32)
-        padded[: self.n_beamlets] = vector
+        padded = np.zeros(self._tiles * TILE, np.float32)
+        padded[: self._n_beamlets] = vector
         return padded
 
 
@@ -221,14 +221,6 @@ def _back_project(runs, run_tile, run_start, values, scale, rows, factor, out):
     for j in range(rows.size):
         i = rows[j]
         _add_row(runs, run_tile, run_start, values, i, factor[j] * scale[i], out)
-
-
-@njit(nogil=True, cache=True, fastmath=_FAST)
-def _curvature_product(runs, run_tile, run_start, values, scale, rows, curvature, x, out):
-    for j in range(rows.size):
-        i = rows[j]
-        dose = scale[i] * _row_dose(runs, run_tile, run_start, values, i, x)
-        _add_row(runs, run_tile, run_start, values, i, curvature[j] * dose * scale[i], out)
 
 
 def exact_dose(matrix: sparse.csr_array, rows: np.ndarray, fluence: np.ndarray) -> np.ndarray:

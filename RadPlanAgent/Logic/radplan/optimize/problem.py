@@ -20,9 +20,8 @@ class FluenceProblem:
     Only the matrix rows that an objective looks at are kept (one copy, shared by all objectives).
     Mean doses are linear in the fluence: each needs one vector, computed once.
 
-    Of large structures the problem looks at a sample of voxels at first (`sampled`). Near a
-    solution few voxels count; `take_counting_rows` then takes in those that do, and the sample
-    is given up for all voxels.
+    Of large structures the problem looks at a sample of voxels at first. Near a solution few
+    voxels count; `look_at_all_voxels` then takes in those that do, in place of the sample.
 
     Parameters
     ----------
@@ -42,7 +41,6 @@ class FluenceProblem:
         self._mean_per_beamlet: dict[str, np.ndarray] = {}
         self.objectives: tuple[Objective, ...] = ()
         self.evaluations = 0
-        self.sampled = True
         self.set_objectives(objectives)
 
     @property
@@ -73,13 +71,20 @@ class FluenceProblem:
             self._structures.voxels(o.structure)
             if o.function == "mean_dose":
                 self._linear += o.weight * self._mean_dose_per_beamlet(o.structure)
-        rows = [self._structures.voxels(o.structure).rows for o in self._curved()]
-        if rows:
-            self._rows.take(np.unique(np.concatenate(rows)))
+        self.look_at_sample()
+
+    def look_at_sample(self) -> None:
+        """Look at a sample of the voxels of large structures, and at no others."""
+        self._sampled = True
+        self._seen = [
+            np.ones(self._structures.voxels(o.structure).rows.size, bool) for o in self._curved()
+        ]
         self._make_terms()
 
-    def take_counting_rows(self, fluence: np.ndarray, margin: float) -> float:
-        """Look at all voxels from now on, with the rows of those that count or nearly do.
+    def look_at_all_voxels(self, fluence: np.ndarray, margin: float) -> float:
+        """Look at all voxels, with the rows of those that count at a fluence or nearly do.
+
+        Those that counted when this was called before are looked at as well.
 
         Parameters
         ----------
@@ -90,26 +95,25 @@ class FluenceProblem:
         Returns
         -------
         float
-            Cost at this fluence of voxels whose rows were not there before.
+            Cost at this fluence of voxels that were not looked at before.
         """
-        was_sampled, self.sampled = self.sampled, False
-        missed, wanted = 0.0, []
-        for o in self._curved():
-            voxels = self._voxels(o)
-            new = np.flatnonzero(~self._rows.has(voxels.rows))
-            if not new.size:
+        if self._sampled:
+            self._sampled = False
+            self._seen = [
+                np.isin(self._voxels(o).rows, self._structures.voxels(o.structure).rows, True)
+                for o in self._curved()
+            ]
+        missed = 0.0
+        for o, seen in zip(self._curved(), self._seen, strict=True):
+            voxels, unseen = self._voxels(o), np.flatnonzero(~seen)
+            if not unseen.size:
                 continue
-            dose = exact_dose(self._influence.matrix, voxels.rows[new], fluence)
+            dose = exact_dose(self._influence.matrix, voxels.rows[unseen], fluence)
             function = OBJECTIVE_FUNCTIONS[o.function]
-            missed += o.weight * function.value_and_gradient(dose, voxels.share[new], o)[0]
+            missed += o.weight * function.value_and_gradient(dose, voxels.share[unseen], o)[0]
             low, high = idle_range_gy(o)
-            near = (dose < low * (1 + margin)) | (dose > high * (1 - margin))
-            wanted.append(voxels.rows[new[near]])
-        rows_before = self._rows.n_rows
-        if wanted:
-            self._rows.take(np.unique(np.concatenate(wanted)))
-        if was_sampled or self._rows.n_rows > rows_before:
-            self._make_terms()
+            seen[unseen] = (dose < low * (1 + margin)) | (dose > high * (1 - margin))
+        self._make_terms()
         return missed
 
     def watch_all(self) -> None:
@@ -189,7 +193,7 @@ class FluenceProblem:
         """Voxels that an objective looks at."""
         # Whose voxels are never idle would need all rows.
         separable = OBJECTIVE_FUNCTIONS[objective.function].separable
-        if (self.sampled or not separable) and objective.function != "mean_dose":
+        if (self._sampled or not separable) and objective.function != "mean_dose":
             return self._structures.voxels(objective.structure)
         return self._all_voxels(objective)
 
@@ -197,15 +201,19 @@ class FluenceProblem:
         return self._structures.all_voxels(objective.structure)
 
     def _make_terms(self) -> None:
-        """Bring objectives and rows together; voxels whose rows are not there are idle."""
+        """Bring objectives and rows together; voxels not seen are idle."""
+        seen = [
+            (o, self._voxels(o).rows[seen], self._voxels(o).share[seen])
+            for o, seen in zip(self._curved(), self._seen, strict=True)
+        ]
+        if seen:
+            self._rows.take(np.unique(np.concatenate([rows for _, rows, _ in seen])))
         self._terms = []
         lowest = np.full(self._rows.n_rows, -np.inf)
         highest = np.full(self._rows.n_rows, np.inf)
-        for o in self._curved():
-            voxels = self._voxels(o)
-            there = self._rows.has(voxels.rows)
-            position = self._rows.positions(voxels.rows[there])
-            self._terms.append((o, OBJECTIVE_FUNCTIONS[o.function], position, voxels.share[there]))
+        for o, rows, share in seen:
+            position = self._rows.positions(rows)
+            self._terms.append((o, OBJECTIVE_FUNCTIONS[o.function], position, share))
             low, high = idle_range_gy(o)
             lowest[position] = np.maximum(lowest[position], low)
             highest[position] = np.minimum(highest[position], high)

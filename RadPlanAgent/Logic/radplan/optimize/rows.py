@@ -9,10 +9,16 @@ from scipy import sparse
 
 
 class DoseRows(Protocol):
-    """Some rows of an influence matrix and what the optimizer does with them."""
+    """Some rows of an influence matrix and what the optimizer does with them.
 
-    n_rows: int
+    The result of a sum over rows depends on which rows have a part in it and on their order, and
+    on nothing else.
+    """
+
     precision: str
+
+    def append(self, rows: np.ndarray) -> None:
+        """Take more rows of the matrix; they are numbered on in the order given."""
 
     @property
     def nbytes(self) -> int:
@@ -24,11 +30,6 @@ class DoseRows(Protocol):
     def back_project(self, rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
         """Σ factor·row over some rows, float64 (n_beamlets,)."""
 
-    def curvature_product(
-        self, rows: np.ndarray, curvature: np.ndarray, direction: np.ndarray
-    ) -> np.ndarray:
-        """Σ curvature·row·(row·direction) over some rows, float64 (n_beamlets,)."""
-
 
 class SparseRows:
     """Rows as scipy keeps them: the reference, and what runs where numba is missing.
@@ -36,15 +37,21 @@ class SparseRows:
     Parameters
     ----------
     matrix : scipy.sparse.csr_array
-    rows : ndarray of int64
-        Which rows, in the order in which they are to be numbered.
     """
 
     precision = "single precision"
 
-    def __init__(self, matrix: sparse.csr_array, rows: np.ndarray) -> None:
-        self.n_rows = rows.size
-        self._matrix = matrix[rows]
+    def __init__(self, matrix: sparse.csr_array) -> None:
+        self._whole = matrix
+        self._taken = np.zeros(0, np.int64)
+
+    def append(self, rows: np.ndarray) -> None:
+        """Take more rows of the matrix; they are numbered on in the order given."""
+        self._taken = np.concatenate([self._taken, rows])
+        # Kept in the matrix's order: sums must not depend on when a row was taken.
+        order = np.argsort(self._taken)
+        self._place = np.argsort(order)
+        self._matrix = self._whole[self._taken[order]]
         self._transposed = self._matrix.T
 
     @property
@@ -55,32 +62,29 @@ class SparseRows:
     def dose(self, rows: np.ndarray, fluence: np.ndarray) -> np.ndarray:
         """Dose of some rows, float64."""
         # A float64 operand would make scipy copy the whole float32 matrix.
-        return (self._matrix @ fluence.astype(np.float32))[rows].astype(np.float64)
+        dose = self._matrix @ fluence.astype(np.float32)
+        return dose[self._place[rows]].astype(np.float64)
 
     def back_project(self, rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
         """Σ factor·row over some rows, float64 (n_beamlets,)."""
-        full = np.zeros(self.n_rows, np.float32)
-        full[rows] = factor
+        full = np.zeros(self._taken.size, np.float32)
+        full[self._place[rows]] = factor
         return (self._transposed @ full).astype(np.float64)
 
-    def curvature_product(
-        self, rows: np.ndarray, curvature: np.ndarray, direction: np.ndarray
-    ) -> np.ndarray:
-        """Σ curvature·row·(row·direction) over some rows, float64 (n_beamlets,)."""
-        return self.back_project(rows, curvature * self.dose(rows, direction))
 
-
-def make_rows(matrix: sparse.csr_array, rows: np.ndarray) -> DoseRows:
-    """Rows of a matrix, packed for numba's loops where numba is installed."""
+def make_rows(matrix: sparse.csr_array) -> DoseRows:
+    """No rows yet of a matrix, to be packed for numba's loops where numba is installed."""
     try:
         from .kernels import PackedRows
     except ImportError:
-        return SparseRows(matrix, rows)
-    return PackedRows(matrix, rows)
+        return SparseRows(matrix)
+    return PackedRows(matrix)
 
 
 class RowStore:
     """Rows of one matrix, taken from it once, when first needed.
+
+    They are numbered in the order of the matrix, whenever they were taken.
 
     Parameters
     ----------
@@ -88,70 +92,47 @@ class RowStore:
     """
 
     def __init__(self, matrix: sparse.csr_array) -> None:
-        self._matrix = matrix
-        self._position = np.full(matrix.shape[0], -1, np.int64)
-        self._blocks: list[DoseRows] = []
-        self._starts = [0]
+        self._rows = make_rows(matrix)
+        self._there = np.zeros(matrix.shape[0], bool)
+        self._number = np.zeros(0, np.int64)  # of each row taken, in the matrix's order
+        self._ids = np.zeros(0, np.int64)
 
     @property
     def n_rows(self) -> int:
         """Rows taken so far."""
-        return self._starts[-1]
+        return self._ids.size
 
     @property
     def nbytes(self) -> int:
         """Memory that the rows take."""
-        return sum(block.nbytes for block in self._blocks)
+        return self._rows.nbytes
 
     @property
     def precision(self) -> str:
         """How the values are kept, in words."""
-        return self._blocks[0].precision if self._blocks else "no rows"
+        return self._rows.precision
 
     def take(self, rows: np.ndarray) -> None:
         """Take those of some matrix rows (increasing) that are not there yet."""
-        new = rows[~self.has(rows)]
-        if new.size:
-            self._blocks.append(make_rows(self._matrix, new))
-            self._position[new] = self.n_rows + np.arange(new.size)
-            self._starts.append(self.n_rows + new.size)
-
-    def has(self, rows: np.ndarray) -> np.ndarray:
-        """Which of some matrix rows are there, bool."""
-        return self._position[rows] >= 0
+        new = rows[~self._there[rows]]
+        if not new.size:
+            return
+        self._rows.append(new)
+        self._there[new] = True
+        ids = np.concatenate([self._ids, new])
+        order = np.argsort(ids)
+        number = np.concatenate([self._number, self.n_rows + np.arange(new.size)])
+        self._ids, self._number = ids[order], number[order]
 
     def positions(self, rows: np.ndarray) -> np.ndarray:
-        """By which numbers matrix rows that are there go in this store."""
-        return self._position[rows]
+        """By which numbers matrix rows that are there go until more are taken."""
+        return np.searchsorted(self._ids, rows)
 
-    def dose(self, rows: np.ndarray, fluence: np.ndarray) -> np.ndarray:
-        """Dose of some rows, given by increasing positions, float64."""
-        parts = [block.dose(positions, fluence) for block, positions, _ in self._split(rows)]
-        return np.concatenate(parts) if parts else np.zeros(0)
+    def dose(self, positions: np.ndarray, fluence: np.ndarray) -> np.ndarray:
+        """Dose of some rows, float64."""
+        return self._rows.dose(self._number[positions], fluence)
 
     def back_project(self, factor: np.ndarray) -> np.ndarray:
         """Σ factor·row, float64 (n_beamlets,); rows with factor zero cost nothing."""
-        rows = np.flatnonzero(factor)
-        total = np.zeros(self._matrix.shape[1])
-        for block, positions, of_block in self._split(rows):
-            total += block.back_project(positions, factor[of_block])
-        return total
-
-    def curvature_product(self, curvature: np.ndarray, direction: np.ndarray) -> np.ndarray:
-        """Σ curvature·row·(row·direction), float64; rows with curvature zero cost nothing."""
-        rows = np.flatnonzero(curvature)
-        total = np.zeros(self._matrix.shape[1])
-        for block, positions, of_block in self._split(rows):
-            total += block.curvature_product(positions, curvature[of_block], direction)
-        return total
-
-    def _split(self, rows: np.ndarray) -> list[tuple[DoseRows, np.ndarray, np.ndarray]]:
-        """Increasing positions, by block: the block, positions within it, and overall."""
-        borders = np.searchsorted(rows, self._starts)
-        return [
-            (block, rows[a:b] - start, rows[a:b])
-            for block, start, a, b in zip(
-                self._blocks, self._starts, borders, borders[1:], strict=False
-            )
-            if b > a
-        ]
+        counting = np.flatnonzero(factor)
+        return self._rows.back_project(self._number[counting], factor[counting])

@@ -34,11 +34,15 @@ class SolverSettings:
         Stop when an iteration lowers the cost by less than this share.
     history : int
         Pairs of steps and gradient changes that L-BFGS-B remembers.
+    sample_first : bool
+        Whether to begin with a sample of the voxels of large structures. That is faster from a
+        poor start and slower from a good one.
     """
 
     max_iterations: int = 300
     relative_improvement: float = 1e-5
     history: int = 20
+    sample_first: bool = True
 
 
 @dataclass(frozen=True)
@@ -162,20 +166,21 @@ class _Descent:
         self._progress, self._cancel_requested = progress, cancel_requested
         self._scale = float(self.fluence.mean()) or 1.0
         self._margin, self._next_look = FIRST_MARGIN, 0
-        problem.watch_all()
+        # Whatever was optimized before must have no part in the result.
+        problem.look_at_sample()
         self._value, gradient = problem.value_and_gradient(self.fluence)
         self.first_norm = projected_gradient_norm(self.fluence, gradient) or 1.0
 
     def run(self) -> str:
         """Descend until nothing is missed; returns why it ended."""
         try:
-            most = self._settings.max_iterations
-            if self._problem.sampled and self._problem.thinned:
-                self._minimize(most // 2, SAMPLE_TOLERANCE * self._settings.relative_improvement)
-            self._problem.take_counting_rows(self.fluence, VOXEL_MARGIN)
+            most, tolerance = self._settings.max_iterations, self._settings.relative_improvement
+            if self._settings.sample_first and self._problem.thinned:
+                self._minimize(most // 2, SAMPLE_TOLERANCE * tolerance)
+            self._problem.look_at_all_voxels(self.fluence, VOXEL_MARGIN)
             while self.iterations < most:
-                converged = self._minimize(most, self._settings.relative_improvement)
-                missed = self._problem.take_counting_rows(self.fluence, VOXEL_MARGIN)
+                converged = self._minimize(most, tolerance)
+                missed = self._problem.look_at_all_voxels(self.fluence, VOXEL_MARGIN)
                 if converged and self._negligible(missed):
                     return "converged"
         except _CancelledError:

@@ -31,7 +31,8 @@ ZERO_TOLERANCE = 1e-9
 
 #: What is told about every structure, besides its volume; doses in Gy.
 _STRUCTURE_METRICS = tuple(
-    parse_metric(text) for text in "mean min max D99% D98% D95% D50% D5% D2% D0.1cc D0.03cc".split()
+    parse_metric(text)
+    for text in "mean min max D99% D98% D95% D50% D5% D2% D0.1cc D0.03cc".split()
 )
 
 

@@ -49,7 +49,13 @@ def test_gradient_is_the_derivative(function, voxels):
     np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("function", ["squared_deviation", "squared_overdosing", "geud"])
+SMOOTH_AT_THE_LEVEL = (
+    "squared_deviation squared_overdosing squared_underdosing squared_mean_overdosing "
+    "soft_maximum geud max_dvh min_dvh dose_variance"
+).split()
+
+
+@pytest.mark.parametrize("function", SMOOTH_AT_THE_LEVEL)
 def test_gradient_at_the_kink_is_zero(function):
     dose, share = np.full(10, 30.0), np.full(10, 0.1)
     value, gradient = evaluate(make(function), dose, share)
@@ -73,6 +79,10 @@ def test_values_of_a_known_dose():
     assert evaluate(make("squared_overdosing"), dose, share)[0] == pytest.approx(190.0)
     assert evaluate(make("squared_underdosing"), dose, share)[0] == pytest.approx(60.0)
     assert evaluate(make("squared_deviation"), dose, share)[0] == pytest.approx(250.0)
+    assert evaluate(make("squared_mean_overdosing"), dose, share)[0] == pytest.approx(49.0)
+    assert evaluate(make("dose_variance"), dose, share)[0] == pytest.approx(201.0)
+    soft_gy = 50 + np.log(0.4 + 0.3 * np.exp(-10) + 0.2 * np.exp(-30) + 0.1 * np.exp(-40))
+    assert evaluate(make("soft_maximum"), dose, share)[0] == pytest.approx((soft_gy - 30) ** 2)
     geud_gy = (0.1 * 10**6 + 0.2 * 20**6 + 0.3 * 40**6 + 0.4 * 50**6) ** (1 / 6)
     assert evaluate(make("geud"), dose, share)[0] == pytest.approx((geud_gy - 30) ** 2)
     # V30 is 70 %: of it the hottest 40 % may stay, the voxel at 40 Gy is to come down.

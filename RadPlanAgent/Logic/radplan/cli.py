@@ -24,6 +24,8 @@ DONE, BAD_INPUT, MUST_GOALS_UNMET, CANCELLED = 0, 2, 3, 4
 #: What a full disk is told by: the disk, a quota, a limit on the size of files.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK_ADVICE = "; free space and try again (a session that has begun goes on with radplan resume)"
+#: Cases that need no data from outside.
+BENCH_CASES = ("tg119=tg119_cshape_easy", "phantom:prostate=prostate_60_20")
 BANNER = "RESEARCH USE ONLY - not for clinical use. Plans are UNAPPROVED and fluence-only."
 
 
@@ -215,6 +217,23 @@ def _parser() -> argparse.ArgumentParser:
     protocols = command("protocols", _protocols, "list protocols, or show one with its sources")
     protocols.add_argument("name", nargs="?", metavar="NAME", help="name or .json file")
     command("cases", _cases, "list built-in cases")
+    bench = command(
+        "bench",
+        _bench,
+        "measure this program on this machine",
+        "optimize: our optimizer against pyRadPlan's, same matrix, objectives and start. Prints a "
+        "table. Takes many minutes.",
+    )
+    bench.add_argument("what", choices=["optimize"], help="what to measure")
+    bench.add_argument(
+        "--case",
+        action="append",
+        default=[],
+        metavar="CASE=PROTOCOL",
+        help=f"case and protocol; may be repeated (default: {' '.join(BENCH_CASES)})",
+    )
+    bench.add_argument("--out", type=Path, metavar="DIR", help="bench.json and plots to write")
+    bench.add_argument("--cache", type=Path, metavar="DIR", help="folder of influence matrices")
     report = command("report", _report, "write the report of a finished session anew")
     report.add_argument("session", type=Path, metavar="DIR", help="session folder")
     return parser
@@ -344,6 +363,23 @@ def _cases(options: argparse.Namespace) -> int:
 
     for name, text in builtin_cases().items():
         print(f"{name:18s} {text}")
+    return DONE
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from .bench import bench_optimizer, bench_table, write_bench
+    from .console import Console
+
+    with Console() as console:
+        benches = []
+        for pair in options.case or BENCH_CASES:
+            case, separator, protocol = pair.rpartition("=")
+            if not separator:
+                raise InputError(f"--case {pair!r}: write CASE=PROTOCOL")
+            benches.append(bench_optimizer(case, protocol, options.cache, console))
+            if options.out:
+                write_bench(options.out, benches)
+    print(bench_table(benches))
     return DONE
 
 

@@ -248,6 +248,19 @@ def _run(
     return PlanOutcome(folder.path, session.best.step.scorecard, reason, tuple(warnings))
 
 
+def influence_for(
+    case: Case, binding: Binding, request: PlanRequest, observer: Observer
+) -> InfluenceMatrix:
+    """The influence matrix with which a request is planned."""
+    settings = {
+        "cache_dir": str(request.cache_dir) if request.cache_dir else None,
+        "processes": request.processes,
+    }
+    beams = choose_beams(case, binding, request)
+    grid = choose_dose_grid(case, request.spacing_mm)
+    return _influence(case, binding, beams, grid, settings, observer)
+
+
 def _influence(
     case: Case,
     binding: Binding,

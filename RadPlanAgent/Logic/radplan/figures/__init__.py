@@ -7,6 +7,7 @@ numbers only, never from DICOM attributes.
 
 from __future__ import annotations
 
+from .convergence import CostCurve, convergence_figure
 from .dvh import DvhCurve, GoalMarker, dvh_figure
 from .history import GoalHistory, StepLabel, trajectory_figure
 from .slices import ISODOSE_PERCENT, default_point_mm, dose_slices
@@ -14,10 +15,12 @@ from .style import save_png
 
 __all__ = [
     "ISODOSE_PERCENT",
+    "CostCurve",
     "DvhCurve",
     "GoalHistory",
     "GoalMarker",
     "StepLabel",
+    "convergence_figure",
     "default_point_mm",
     "dose_slices",
     "dvh_figure",

@@ -59,7 +59,7 @@ class PyRadPlanPencilBeam:
         """Dose per unit weight of each beamlet; see `DoseEngine.influence`."""
         distance = self.source_axis_distance_mm(field.beam.machine)
         superposed = _installed_version().startswith(_SUPERPOSED_VERSIONS)
-        with _quiet_on_cpu():
+        with quiet_on_cpu():
             ct, structures = _patient(anatomy)
             steering = _steering(field, distance)
             engine = _engine_class(report, superposed)(_plan(field))
@@ -234,7 +234,7 @@ def _lateral_kernels(interpolators: list, reach_mm: float) -> LateralKernels:
 
 
 @contextmanager
-def _quiet_on_cpu() -> Iterator[None]:
+def quiet_on_cpu() -> Iterator[None]:
     """Keep pyRadPlan's warnings and log lines from the user, and its arrays in numpy.
 
     pyRadPlan logs from INFO on, and version 0.5 takes a GPU where it finds one: with other

@@ -61,6 +61,12 @@ class FluenceProblem:
         """How the matrix values are kept, in words."""
         return self._rows.precision
 
+    @property
+    def memory_share(self) -> float:
+        """Memory that the rows looked at take, relative to that of the influence matrix."""
+        matrix = self._influence.matrix
+        return self._rows.nbytes / (matrix.data.nbytes + matrix.indices.nbytes)
+
     def set_objectives(self, objectives: Sequence[Objective]) -> None:
         """Change the objectives; only rows not needed before are taken from the matrix."""
         if not objectives:

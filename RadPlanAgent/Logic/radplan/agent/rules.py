@@ -111,7 +111,8 @@ class RulesPlanner:
                 lambda strength: self._homogenize(s, strength),
             )
         organs = sorted(
-            (o for o in s.organs if o in s.best.scorecard.structures),
+            # What lies wholly inside a target gets the target's dose.
+            (o for o in s.organs if s.structures.part_outside_targets(o) is not None),
             key=lambda o: -organ_burden(s.best.scorecard, s.protocol, o),
         )
         yield from self._try(

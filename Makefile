@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/radplan plan tg119 --protocol tg119_cshape_easy --planner rules --out $(DEMO)
+	$(BIN)/radplan plan tg119 --protocol tg119_cshape_easy --planner rules --out $(DEMO) --overwrite
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

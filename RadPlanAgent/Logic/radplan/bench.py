@@ -132,7 +132,7 @@ def bench_optimizer(
         influence.n_beamlets,
         int(influence.matrix.nnz),
         len(objectives),
-        sum(np.count_nonzero(o.values) for o in whole.values()),
+        int(sum(np.count_nonzero(o.values) for o in whole.values())),
         runs=(ours, *peers),
         **details,
     )

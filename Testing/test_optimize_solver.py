@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -323,3 +324,19 @@ def test_what_was_optimized_before_changes_nothing(small):
     problem.set_objectives(objectives)
     again = optimize_fluence(problem, np.ones(30))
     np.testing.assert_array_equal(again.fluence, fresh.fluence)
+
+
+def test_a_small_change_is_followed(small):
+    """A first step that gains little is not taken for the end."""
+    influence, index = small
+    objectives = [
+        Objective("PTV", "squared_deviation", 100.0, 50.0),
+        Objective("Organ", "squared_overdosing", 10.0, 20.0),
+    ]
+    problem = FluenceProblem(influence, index, objectives)
+    before = optimize_fluence(problem, np.ones(30), TIGHT)
+    problem.set_objectives([objectives[0], replace(objectives[1], dose_gy=19.0)])
+    settings = SolverSettings(relative_improvement=1e-4, sample_first=False)
+    best = optimize_fluence(problem, before.fluence, TIGHT).objective_value
+    after = optimize_fluence(problem, before.fluence, settings)
+    assert after.objective_value == pytest.approx(best, rel=2e-3)

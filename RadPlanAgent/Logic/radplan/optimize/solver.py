@@ -15,6 +15,8 @@ from .threads import single_blas_thread
 #: Rows whose dose is within this share of their level from counting are watched: at first, and
 #: then between these two, by whether that had missed any.
 FIRST_MARGIN, SMALLEST_MARGIN, LARGEST_MARGIN = 0.1, 0.03, 0.4
+#: Iterations over which progress is judged: the first steps after a change are small ones.
+WINDOW = 20
 #: Iterations between looks at all rows.
 LOOK_EVERY = 20
 #: A sample of the voxels is solved less exactly, by this factor.
@@ -31,7 +33,8 @@ class SolverSettings:
     ----------
     max_iterations : int
     relative_improvement : float
-        Stop when an iteration lowers the cost by less than this share.
+        Stop when iterations lower the cost by less than this share each, on average over the last
+        `WINDOW` of them.
     history : int
         Pairs of steps and gradient changes that L-BFGS-B remembers.
     sample_first : bool
@@ -191,26 +194,35 @@ class _Descent:
         """Minimize on the voxels looked at; returns whether that converged."""
         self._look_at_all_rows()
         while (left := most_iterations - self.iterations) > 0:
+            self._values: list[float] = []
             result = minimize(
                 self._scaled_value_and_gradient,
                 self.fluence / self._scale,
                 jac=True,
                 method="L-BFGS-B",
                 bounds=[(0, None)] * self.fluence.size,
-                callback=self._after_iteration,
+                callback=lambda x: self._after_iteration(x, relative_improvement),
                 options={
                     "maxiter": left,
                     "maxfun": 2 * left,
                     "maxcor": self._settings.history,
-                    "ftol": relative_improvement,
+                    "ftol": 0.0,
                     "gtol": 0.0,
                 },
             )
             self.fluence = result.x * self._scale
             # Without an iteration the line search found nothing better: rounding is reached.
-            if (result.success or result.nit == 0) and self._look_at_all_rows():
+            done = result.nit == 0 or self._is_slow(relative_improvement)
+            if done and self._look_at_all_rows():
                 return True
         return False
+
+    def _is_slow(self, relative_improvement: float) -> bool:
+        """Whether the last iterations have lowered the cost by too little to go on."""
+        if len(self._values) <= WINDOW:
+            return False
+        gained = self._values[-1 - WINDOW] - self._values[-1]
+        return gained <= WINDOW * relative_improvement * abs(self._values[-1])
 
     def _scaled_value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         if self._cancel_requested():
@@ -218,12 +230,15 @@ class _Descent:
         self._value, gradient = self._problem.value_and_gradient(x * self._scale)
         return self._value, gradient * self._scale
 
-    def _after_iteration(self, x: np.ndarray) -> None:
+    def _after_iteration(self, x: np.ndarray, relative_improvement: float) -> None:
         self.fluence = x * self._scale
         self.iterations += 1
+        self._values.append(self._value)
         self._progress(
             "optimizing fluence", min(self.iterations / self._settings.max_iterations, 1.0)
         )
+        if self._is_slow(relative_improvement):
+            raise StopIteration
         if self.iterations >= self._next_look and not self._look_at_all_rows():
             raise StopIteration
 

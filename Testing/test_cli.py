@@ -204,12 +204,12 @@ def test_ct_that_is_not_numbers(refused, plan):
 
 def test_must_goal_of_a_structure_that_is_not_there(refused, plan):
     document = protocol(goals=[*GOALS, goal("Rectum", "max", "<=", 40.0, "Gy")])
-    refused(plan(document=document), "no Rectum", "must-goal Rectum max <= 40 Gy")
+    refused(plan(document=document), "no Rectum", "must-goal Rectum max ≤ 40 Gy")
 
 
 def test_must_goal_of_an_empty_structure(refused, plan):
     empty = structure("Cord", OAR, np.zeros(GRID.shape, bool))
-    refused(plan(image_phantom(empty)), "Cord is empty", "must-goal Cord max <= 45 Gy")
+    refused(plan(image_phantom(empty)), "Cord is empty", "must-goal Cord max ≤ 45 Gy")
 
 
 def test_other_goals_of_structures_that_are_not_there_are_told(plan, capsys, without_outputs):

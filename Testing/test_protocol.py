@@ -140,42 +140,42 @@ def test_all_protocols_of_the_design_are_there():
 # Written down once more, from the sources and not from the files: a wrong figure in a protocol is
 # a clinical error.
 FIGURES = {
-    "tg119_cshape_easy": "1 OuterTarget D95% >= 50 Gy; 1 OuterTarget D10% <= 55 Gy; "
-    "1 Core D10% <= 25 Gy",
-    "tg119_cshape_hard": "1 OuterTarget D95% >= 50 Gy; 2 OuterTarget D10% <= 55 Gy; "
-    "3 Core D10% <= 10 Gy",
-    "openkbp_hn_70_63_56": "1 Brainstem D0.1cc <= 50 Gy; 1 SpinalCord D0.1cc <= 45 Gy; "
-    "2 Bone_Mandible D0.1cc <= 73.5 Gy; 3 Parotid_L mean <= 26 Gy; 3 Parotid_R mean <= 26 Gy; "
-    "3 Larynx mean <= 45 Gy; 3 Esophagus mean <= 45 Gy; 2 PTV_7000 D99% >= 66.5 Gy; "
-    "2 PTV_6300 D99% >= 59.85 Gy; 2 PTV_5600 D99% >= 53.2 Gy",
-    "hn_70_56_52": "2 PTV_7000 D99% >= 63 Gy; 4 PTV_7000 D99% >= 66.5 Gy; "
-    "2 PTV_7000 D0.03cc <= 82 Gy; 4 PTV_7000 D0.03cc <= 77 Gy; 2 PTV_5600 D95% >= 50.4 Gy; "
-    "1 SpinalCord_PRV05 D0.03cc <= 52 Gy; 3 SpinalCord_PRV05 D0.03cc <= 50 Gy; "
-    "1 Brainstem_PRV05 D0.03cc <= 56 Gy; 1 OpticChiasm D0.03cc <= 56 Gy; "
-    "1 Bone_Mandible D0.03cc <= 75 Gy; 3 Bone_Mandible D0.03cc <= 70 Gy; "
-    "1 Lobe_Temporal_L D0.03cc <= 72 Gy; 3 Parotid_L mean <= 26 Gy; "
-    "3 Cavity_Oral mean <= 30 Gy; 3 Larynx_SG mean <= 20 Gy; 3 Pharynx mean <= 45 Gy; "
-    "3 Glnd_Submand_R mean <= 39 Gy; 3 Lips mean <= 20 Gy; 3 Esophagus_S mean <= 30 Gy",
-    "prostate_70.2_26": "1 PTV_7020 D95% >= 70.2 Gy; 1 Rectum V50Gy <= 17 %; "
-    "1 Rectum V31Gy <= 35 %; 3 Rectum V31Gy <= 34 %; 1 Bladder V50Gy <= 25 %; "
-    "1 Bladder V31Gy <= 50 %; 3 Femur_Head_L V40Gy <= 10 %; 3 Femur_Head_R V40Gy <= 10 %",
-    "prostate_60_20": "1 Rectum V20Gy <= 85 %; 1 Rectum V30Gy <= 57 %; 1 Rectum V40Gy <= 38 %; "
-    "1 Rectum V50Gy <= 22 %; 1 Rectum V60Gy <= 1 %; 3 Rectum V57Gy <= 10 %; "
-    "3 Rectum V30Gy <= 35 %; 1 Bladder V60Gy <= 3 %; 1 Bladder V56.8Gy <= 5 %; "
-    "1 Bladder V48Gy <= 25 %; 1 Bladder V40Gy <= 50 %; 1 Femur_Head_L D0.03cc <= 37 Gy; "
-    "1 Femur_Head_R V35Gy <= 5 %; 1 PenileBulb mean <= 35 Gy; 3 PenileBulb mean <= 25 Gy; "
-    "1 Bag_Bowel D0.1cc <= 49 Gy; 1 Bag_Bowel D1cc <= 46.6 Gy",
-    "rectum_50.4_28": "1 PTV_5040 D95% >= 50.4 Gy; 1 Bowel_Small V35Gy <= 180 cc; "
-    "1 Bowel_Small V40Gy <= 100 cc; 1 Bowel_Small V45Gy <= 65 cc; 1 Bag_Bowel V45Gy <= 195 cc; "
-    "3 Bladder V40Gy <= 50 %; 4 Bladder V40Gy <= 40 %; 3 Bladder V45Gy <= 30 %; "
-    "4 Bladder V45Gy <= 15 %; 3 Femur_Head_L V40Gy <= 40 %; 4 Femur_Head_L V45Gy <= 25 %",
-    "rectum_sib_50_55_25": "1 PTV_5500 D95% >= 55 Gy; 1 PTV_5000 D95% >= 50 Gy; "
-    "1 Bowel_Small V45Gy <= 65 cc",
-    "rectum_25_5": "1 PTV_2500 D95% >= 25 Gy; 2 PTV_2500 D2% <= 26.75 Gy; "
-    "1 Bowel_Small V21.2Gy <= 180 cc; 1 Bowel_Small V23.7Gy <= 100 cc",
-    "lung_60_30": "1 SpinalCord D0.03cc <= 50.5 Gy; 1 Lungs-GTV V20Gy <= 37 %; "
-    "3 Lungs-GTV mean <= 20 Gy; 3 Esophagus mean <= 34 Gy; 1 BrachialPlex_L D0.03cc <= 66 Gy; "
-    "4 PTV_6000 D0.03cc <= 66 Gy",
+    "tg119_cshape_easy": "1 OuterTarget D95% ≥ 50 Gy; 1 OuterTarget D10% ≤ 55 Gy; "
+    "1 Core D10% ≤ 25 Gy",
+    "tg119_cshape_hard": "1 OuterTarget D95% ≥ 50 Gy; 2 OuterTarget D10% ≤ 55 Gy; "
+    "3 Core D10% ≤ 10 Gy",
+    "openkbp_hn_70_63_56": "1 Brainstem D0.1cc ≤ 50 Gy; 1 SpinalCord D0.1cc ≤ 45 Gy; "
+    "2 Bone_Mandible D0.1cc ≤ 73.5 Gy; 3 Parotid_L mean ≤ 26 Gy; 3 Parotid_R mean ≤ 26 Gy; "
+    "3 Larynx mean ≤ 45 Gy; 3 Esophagus mean ≤ 45 Gy; 2 PTV_7000 D99% ≥ 66.5 Gy; "
+    "2 PTV_6300 D99% ≥ 59.85 Gy; 2 PTV_5600 D99% ≥ 53.2 Gy",
+    "hn_70_56_52": "2 PTV_7000 D99% ≥ 63 Gy; 4 PTV_7000 D99% ≥ 66.5 Gy; "
+    "2 PTV_7000 D0.03cc ≤ 82 Gy; 4 PTV_7000 D0.03cc ≤ 77 Gy; 2 PTV_5600 D95% ≥ 50.4 Gy; "
+    "1 SpinalCord_PRV05 D0.03cc ≤ 52 Gy; 3 SpinalCord_PRV05 D0.03cc ≤ 50 Gy; "
+    "1 Brainstem_PRV05 D0.03cc ≤ 56 Gy; 1 OpticChiasm D0.03cc ≤ 56 Gy; "
+    "1 Bone_Mandible D0.03cc ≤ 75 Gy; 3 Bone_Mandible D0.03cc ≤ 70 Gy; "
+    "1 Lobe_Temporal_L D0.03cc ≤ 72 Gy; 3 Parotid_L mean ≤ 26 Gy; "
+    "3 Cavity_Oral mean ≤ 30 Gy; 3 Larynx_SG mean ≤ 20 Gy; 3 Pharynx mean ≤ 45 Gy; "
+    "3 Glnd_Submand_R mean ≤ 39 Gy; 3 Lips mean ≤ 20 Gy; 3 Esophagus_S mean ≤ 30 Gy",
+    "prostate_70.2_26": "1 PTV_7020 D95% ≥ 70.2 Gy; 1 Rectum V50Gy ≤ 17 %; "
+    "1 Rectum V31Gy ≤ 35 %; 3 Rectum V31Gy ≤ 34 %; 1 Bladder V50Gy ≤ 25 %; "
+    "1 Bladder V31Gy ≤ 50 %; 3 Femur_Head_L V40Gy ≤ 10 %; 3 Femur_Head_R V40Gy ≤ 10 %",
+    "prostate_60_20": "1 Rectum V20Gy ≤ 85 %; 1 Rectum V30Gy ≤ 57 %; 1 Rectum V40Gy ≤ 38 %; "
+    "1 Rectum V50Gy ≤ 22 %; 1 Rectum V60Gy ≤ 1 %; 3 Rectum V57Gy ≤ 10 %; "
+    "3 Rectum V30Gy ≤ 35 %; 1 Bladder V60Gy ≤ 3 %; 1 Bladder V56.8Gy ≤ 5 %; "
+    "1 Bladder V48Gy ≤ 25 %; 1 Bladder V40Gy ≤ 50 %; 1 Femur_Head_L D0.03cc ≤ 37 Gy; "
+    "1 Femur_Head_R V35Gy ≤ 5 %; 1 PenileBulb mean ≤ 35 Gy; 3 PenileBulb mean ≤ 25 Gy; "
+    "1 Bag_Bowel D0.1cc ≤ 49 Gy; 1 Bag_Bowel D1cc ≤ 46.6 Gy",
+    "rectum_50.4_28": "1 PTV_5040 D95% ≥ 50.4 Gy; 1 Bowel_Small V35Gy ≤ 180 cc; "
+    "1 Bowel_Small V40Gy ≤ 100 cc; 1 Bowel_Small V45Gy ≤ 65 cc; 1 Bag_Bowel V45Gy ≤ 195 cc; "
+    "3 Bladder V40Gy ≤ 50 %; 4 Bladder V40Gy ≤ 40 %; 3 Bladder V45Gy ≤ 30 %; "
+    "4 Bladder V45Gy ≤ 15 %; 3 Femur_Head_L V40Gy ≤ 40 %; 4 Femur_Head_L V45Gy ≤ 25 %",
+    "rectum_sib_50_55_25": "1 PTV_5500 D95% ≥ 55 Gy; 1 PTV_5000 D95% ≥ 50 Gy; "
+    "1 Bowel_Small V45Gy ≤ 65 cc",
+    "rectum_25_5": "1 PTV_2500 D95% ≥ 25 Gy; 2 PTV_2500 D2% ≤ 26.75 Gy; "
+    "1 Bowel_Small V21.2Gy ≤ 180 cc; 1 Bowel_Small V23.7Gy ≤ 100 cc",
+    "lung_60_30": "1 SpinalCord D0.03cc ≤ 50.5 Gy; 1 Lungs-GTV V20Gy ≤ 37 %; "
+    "3 Lungs-GTV mean ≤ 20 Gy; 3 Esophagus mean ≤ 34 Gy; 1 BrachialPlex_L D0.03cc ≤ 66 Gy; "
+    "4 PTV_6000 D0.03cc ≤ 66 Gy",
 }
 
 
@@ -223,7 +223,7 @@ BAD = [
     (("prescriptions", 1, "target"), "PTV_6000", "two prescriptions", False),
     (("prescriptions", 1, "target"), "PTV ", "not a structure name", True),
     (("goals",), [], "goals at least one", True),
-    (("goals", 1), "Rectum V50Gy <= 22 %", "goal 2 object", True),
+    (("goals", 1), "Rectum V50Gy ≤ 22 %", "goal 2 object", True),
     (("goals", 1, "structure"), "", "goal 2 structure empty", True),
     (("goals", 1, "structure"), 3, "goal 2 structure text", True),
     (("goals", 1, "metric"), "V50", "goal 2 metric V50 not a metric", True),
@@ -275,7 +275,7 @@ def test_good_document():
     protocol = protocol_from_dict(GOOD)
     assert protocol.prescription_gy == {"PTV_6000": 60.0, "PTV_4800": 48.0}
     assert protocol.structures == ("PTV_6000", "PTV_4800", "Rectum", "Bag_Bowel")
-    assert protocol.goals[1].label == "Rectum V50Gy <= 22 %"
+    assert protocol.goals[1].label == "Rectum V50Gy ≤ 22 %"
     assert protocol.goals[2].optional and not protocol.goals[1].optional
 
 
@@ -445,7 +445,7 @@ def test_resolve_without_must_goal_structure():
     protocol = protocol_from_dict(GOOD)
     with pytest.raises(InputError) as error:
         protocol.resolve(["PTV_6000", "Bladder"])
-    for word in ("no Rectum", "must-goal Rectum V50Gy <= 22 %", "PTV_6000, Bladder"):
+    for word in ("no Rectum", "must-goal Rectum V50Gy ≤ 22 %", "PTV_6000, Bladder"):
         assert word in str(error.value)
     document = changed(("goals", 1, "optional"), True)
     assert "Rectum" in protocol_from_dict(document).resolve(["PTV_6000"]).missing

@@ -118,7 +118,7 @@ def test_coverage_is_the_prescription_at_every_step(planned):
 
 def test_actions_have_a_reason_an_author_and_bounds(planned):
     session, _ = planned
-    highest = max(p.dose_gy for p in session.protocol.prescriptions)
+    highest = session.protocol.highest.dose_gy
     for step in session.steps[1:]:
         assert step.actions
         assert len(step.changes) == len(step.actions)
@@ -149,7 +149,7 @@ def test_what_is_better_is_kept_and_what_is_not_is_undone(planned):
     best = session.steps[0]
     for step in session.steps[1:]:
         assert step.base == best.index
-        better = session.quality(step).better_than(session.quality(best))
+        better = not session.quality(step).shortcoming(session.quality(best))
         assert step.kept == better
         if better:
             best = step
@@ -238,7 +238,7 @@ def test_levels_are_told_apart(planned):
 
 def test_organs_without_dose_are_left_alone(planned):
     session, _ = planned
-    highest = max(p.dose_gy for p in session.protocol.prescriptions)
+    highest = session.protocol.highest.dose_gy
     for step in session.steps:
         organ = step.move.removeprefix("spare ")
         if step.phase == "sparing" and organ in session.case.names:

@@ -64,7 +64,7 @@ def write_outputs(
             case,
             dose,
             _curves(header, rows),
-            prescription_gy=max(p.dose_gy for p in session.protocol.prescriptions),
+            prescription_gy=session.protocol.highest.dose_gy,
             scorecard=scorecard,
             beams=session.influence.beams,
             provenance=provenance,

@@ -65,8 +65,9 @@ class ClinicalGoal:
 
     @property
     def label(self) -> str:
-        """The goal in one short text: ``Rectum V50Gy <= 22 %``."""
-        return f"{self.structure} {self.metric} {self.op} {self.value:g} {self.unit}".rstrip()
+        """The goal in one short text: ``Rectum V50Gy ≤ 22 %``."""
+        sign = "≤" if self.op == "<=" else "≥"
+        return f"{self.structure} {self.metric} {sign} {self.value:g} {self.unit}".rstrip()
 
     @property
     def needs_prescription(self) -> bool:
@@ -101,6 +102,11 @@ class Protocol:
     def primary(self) -> Prescription:
         """The prescription that the plan is normalised to."""
         return self.prescriptions[0]
+
+    @cached_property
+    def highest(self) -> Prescription:
+        """The highest prescription."""
+        return max(self.prescriptions, key=lambda p: p.dose_gy)
 
     @cached_property
     def prescription_gy(self) -> dict[str, float]:

@@ -11,14 +11,12 @@ import numpy as np
 
 from .agent.actions import (
     LARGEST_DOSE_SHARE,
-    Action,
     action_to_dict,
     apply_actions,
-    describe_action,
 )
 from .agent.helpers import make_planning_structures
 from .agent.initial import initial_objectives
-from .agent.quality import PlanQuality, compare, goal_text, plan_quality
+from .agent.quality import PlanQuality, compare, plan_quality
 from .agent.trajectory import Proposal, Situation, Step, Stop
 from .audit import AuditLog
 from .case import Case, DoseImage, StructureType
@@ -155,7 +153,7 @@ class PlanningSession:
         flat = np.full(self.influence.n_beamlets, target.dose_gy / per_unit)
         first = Proposal("initial", "initial", "First plan, from the protocol's goals", ())
         return self._make_step(
-            first, objectives, flat, self.settings.first, progress, cancel_requested
+            first, (), objectives, flat, self.settings.first, progress, cancel_requested
         )
 
     def apply(
@@ -174,9 +172,9 @@ class PlanningSession:
             If the person asked to stop; the unfinished step is dropped.
         """
         best = self.best.step
-        highest = max(p.dose_gy for p in self.protocol.prescriptions)
+        highest = self.protocol.highest.dose_gy
         try:
-            objectives = apply_actions(
+            objectives, changes = apply_actions(
                 best.objectives,
                 proposal.actions,
                 structures=self._index.names,
@@ -191,6 +189,7 @@ class PlanningSession:
             raise
         return self._make_step(
             proposal,
+            changes,
             objectives,
             self.best.fluence,
             self.settings.later,
@@ -251,12 +250,12 @@ class PlanningSession:
             if result.met is not False:
                 continue
             achieved = f"{result.achieved:.1f} {result.goal.unit}".rstrip()
-            text = f"{goal_text(result)} is not met ({achieved}, priority {result.goal.priority})"
+            text = f"{result.goal.label} is not met ({achieved}, priority {result.goal.priority})"
             tried = [
                 s
                 for s in self.steps
                 if s.phase == "goals"
-                and any(goal_text(result) in t for t in (s.move, *(a.reason for a in s.actions)))
+                and any(result.goal.label in t for t in (s.move, *(a.reason for a in s.actions)))
             ]
             if tried:
                 last, base = tried[-1], self.steps[tried[-1].base]
@@ -280,6 +279,7 @@ class PlanningSession:
     def _make_step(
         self,
         proposal: Proposal,
+        changes: tuple[str, ...],
         objectives: tuple[Objective, ...],
         start: np.ndarray,
         settings: SolverSettings,
@@ -302,7 +302,7 @@ class PlanningSession:
             move=proposal.move,
             title=proposal.title,
             actions=proposal.actions,
-            changes=self._changes(before, proposal.actions),
+            changes=changes,
             objectives=objectives,
             scorecard=None,
             outcome="",
@@ -352,18 +352,3 @@ class PlanningSession:
         reached_gy = self.evaluator.coverage_gy(self.influence.dose_gy(fluence * scale))
         scale *= (1 + ROUNDING) * primary.dose_gy / reached_gy
         return fluence * scale, scale
-
-    def _changes(self, before: Step | None, actions: Sequence[Action]) -> tuple[str, ...]:
-        if before is None:
-            return ()
-        words, objectives = [], before.objectives
-        highest = max(p.dose_gy for p in self.protocol.prescriptions)
-        for action in actions:
-            words.append(describe_action(action, objectives))
-            objectives = apply_actions(
-                objectives,
-                [action],
-                structures=self._index.names,
-                largest_dose_gy=LARGEST_DOSE_SHARE * highest,
-            )
-        return tuple(words)

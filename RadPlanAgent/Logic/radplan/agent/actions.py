@@ -129,8 +129,8 @@ def apply_actions(
     *,
     structures: Sequence[str],
     largest_dose_gy: float,
-) -> tuple[Objective, ...]:
-    """The objectives after the actions.
+) -> tuple[tuple[Objective, ...], tuple[str, ...]]:
+    """The objectives after the actions, and what each action changed, in plain words.
 
     Parameters
     ----------
@@ -146,8 +146,9 @@ def apply_actions(
     InputError
         If an action names something unknown or leaves its bounds; nothing is changed then.
     """
-    current = list(objectives)
+    current, changes = list(objectives), []
     for action in actions:
+        before = tuple(current)
         if isinstance(action, AddObjective):
             new = action.objective
             if new.structure not in structures:
@@ -165,9 +166,10 @@ def apply_actions(
             current[current.index(old)] = new = _changed(old, action)
         if not isinstance(action, RemoveObjective):
             _check_bounds(new, largest_dose_gy)
+        changes.append(describe_action(action, before))
     if not current:
         raise InputError("the actions would remove every objective")
-    return tuple(current)
+    return tuple(current), tuple(changes)
 
 
 def _changed(objective: Objective, action: Action) -> Objective:

@@ -37,7 +37,7 @@ def initial_objectives(
     its part outside the targets, by which it is later pushed down; normal tissue is held by rings.
     """
     present = structures.occupancies
-    highest = max(p.dose_gy for p in protocol.prescriptions)
+    highest = protocol.highest.dose_gy
     objectives = target_objectives(protocol, structures)
     targets = {p.target for p in protocol.prescriptions}
     for goal in protocol.goals:
@@ -61,7 +61,7 @@ def target_objectives(protocol: Protocol, structures: PlanningStructures) -> lis
     """Under- and overdosing terms of every target on its part outside higher targets."""
     objectives: list[Objective] = []
     present = structures.occupancies
-    highest = max(p.dose_gy for p in protocol.prescriptions)
+    highest = protocol.highest.dose_gy
     for prescription in protocol.prescriptions:
         part = structures.part_outside_targets(prescription.target)
         if part not in present:
@@ -98,7 +98,7 @@ def hot_spot_objective(protocol: Protocol, part: str) -> Objective:
     An overdosing term is an average over the region, in which one hot voxel weighs nothing; this
     one starts near the limit and weighs much.
     """
-    prescription = max(protocol.prescriptions, key=lambda p: p.dose_gy)
+    prescription = protocol.highest
     limits_gy = [
         goal.value if goal.unit == "Gy" else goal.value / 100 * prescription.dose_gy
         for goal in protocol.goals

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..metrics import Metric
-from ..protocol import ClinicalGoal, Protocol
-from ..scorecard import GoalResult, Scorecard
+from ..protocol import Protocol
+from ..scorecard import Scorecard
 
 #: Limits every plan is held to, whether or not the protocol says so (ICRU 83: targets'
 #: near-minimum at least 95 %, near-maximum at most 107 % of the prescription; nowhere in the body
@@ -72,10 +72,6 @@ class PlanQuality:
     tolerances: tuple[float, ...]
     burden: float
 
-    def better_than(self, other: PlanQuality) -> bool:
-        """Whether this plan is better by more than the tolerances."""
-        return not self.shortcoming(other)
-
     def shortcoming(self, other: PlanQuality) -> str:
         """Why this plan is not better than another, in a few words; empty if it is."""
         for name, mine, theirs, tolerance in zip(
@@ -108,7 +104,7 @@ def plan_quality(
 
 def target_shortfall(scorecard: Scorecard, protocol: Protocol) -> float:
     """Summed shortfall of all targets against the near-minimum and near-maximum, relative."""
-    highest = max(p.dose_gy for p in protocol.prescriptions)
+    highest = protocol.highest.dose_gy
     limited = {g.structure for g in protocol.goals if g.op == "<=" and g.priority <= 2}
     total = 0.0
     for prescription in protocol.prescriptions:
@@ -123,14 +119,14 @@ def hot_spot(
     scorecard: Scorecard, protocol: Protocol, external: str, margin: float = 0.0
 ) -> float:
     """How far the hottest 0.03 cc of the body exceed `BODY_MAXIMUM` less a margin, relative."""
-    highest = max(p.dose_gy for p in protocol.prescriptions)
+    highest = protocol.highest.dose_gy
     hottest = scorecard.structures[external]["D0.03cc_gy"] / highest
     return max(0.0, hottest - BODY_MAXIMUM + margin)
 
 
 def inhomogeneity(scorecard: Scorecard, protocol: Protocol) -> float:
     """(D2 − D98) of the highest target over its prescription."""
-    highest = max(protocol.prescriptions, key=lambda p: p.dose_gy)
+    highest = protocol.highest
     doses = scorecard.structures[highest.target]
     return (doses["D2%_gy"] - doses["D98%_gy"]) / highest.dose_gy
 
@@ -144,7 +140,7 @@ def organ_burden(scorecard: Scorecard, protocol: Protocol, organ: str) -> float:
         for r in scorecard.goals
         if r.goal.structure == organ and r.goal.op == "<=" and r.achieved is not None
     ]
-    highest = max(p.dose_gy for p in protocol.prescriptions)
+    highest = protocol.highest.dose_gy
     mean = scorecard.structures[organ]["mean_gy"] / highest
     return sum(used) / max(len(used), 1) + MEAN_SHARE * mean
 
@@ -157,17 +153,6 @@ def is_maximum(metric: Metric) -> bool:
     return metric.kind == "max"
 
 
-def goal_text(result: GoalResult) -> str:
-    """A result's goal in words, e.g. ``Parotid_L mean ≤ 26 Gy``."""
-    return goal_label(result.goal)
-
-
-def goal_label(goal: ClinicalGoal) -> str:
-    """A goal in words, e.g. ``Parotid_L mean ≤ 26 Gy``."""
-    sign = "≤" if goal.op == "<=" else "≥"
-    return f"{goal.structure} {goal.metric} {sign} {goal.value:g} {goal.unit}".rstrip()
-
-
 def compare(before: Scorecard, after: Scorecard, largest: int = 4) -> str:
     """What a step did, in one sentence: goals newly met or lost, then the largest changes."""
     pairs = [
@@ -176,8 +161,8 @@ def compare(before: Scorecard, after: Scorecard, largest: int = 4) -> str:
         if a.achieved is not None and b.achieved is not None
     ]
     parts = []
-    gained = [goal_text(a) for b, a in pairs if a.met and not b.met]
-    lost = [goal_text(a) for b, a in pairs if b.met and not a.met]
+    gained = [a.goal.label for b, a in pairs if a.met and not b.met]
+    lost = [a.goal.label for b, a in pairs if b.met and not a.met]
     if gained:
         parts.append(f"now met: {', '.join(gained)}")
     if lost:

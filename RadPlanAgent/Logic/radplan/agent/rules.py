@@ -16,7 +16,7 @@ from ..protocol import ClinicalGoal
 from ..scorecard import GoalResult
 from .actions import WEIGHT_BOUNDS, Action, AddObjective, ChangeDose, ChangeVolume, ChangeWeight
 from .initial import OVERDOSE_LEVEL, RING_WEIGHT, hot_spot_id, organ_objective
-from .quality import goal_label, goal_text, hot_spot, inhomogeneity, is_maximum, organ_burden
+from .quality import hot_spot, inhomogeneity, is_maximum, organ_burden
 from .trajectory import Proposal, Situation, Step, Stop
 
 AUTHOR = "rules"
@@ -89,9 +89,9 @@ class RulesPlanner:
             for result in group:
                 yield from self._try(
                     s,
-                    f"meet {goal_text(result)}",
+                    f"meet {result.goal.label}",
                     "goals",
-                    f"Meet {goal_text(result)}",
+                    f"Meet {result.goal.label}",
                     lambda strength, result=result: self._meet(s, result, strength),
                 )
         if hot_spot(s.best.scorecard, s.protocol, s.external) > 0:
@@ -151,7 +151,7 @@ class RulesPlanner:
             for step in s.steps
             if step.phase == "goals"
             and step.kept
-            and (goal_label(goal) in step.move or step.move == group_move(goal.priority))
+            and (goal.label in step.move or step.move == group_move(goal.priority))
         ]
         if not pursued:
             return False
@@ -171,7 +171,7 @@ class RulesPlanner:
     def _meet(self, s: Situation, result: GoalResult, strength: float) -> list[Action]:
         """Actions that pursue an unmet goal, and hold what is close to its limit."""
         achieved = f"{result.achieved:.1f} {result.goal.unit}".rstrip()
-        reason = f"{goal_text(result)} is not met: it is {achieved}"
+        reason = f"{result.goal.label} is not met: it is {achieved}"
         actions = self._pursue(s, result, strength, reason)
         return _merged([*actions, *self._guard(s, strength)]) if actions else []
 
@@ -196,7 +196,7 @@ class RulesPlanner:
                 and result.goal.metric == s.protocol.coverage
             )
             if result.met and not normalised and result.relative_margin < CLOSE_MARGIN:
-                reason = f"{goal_text(result)} is close to its limit and must stay within it"
+                reason = f"{result.goal.label} is close to its limit and must stay within it"
                 actions += self._pursue(s, result, strength**GUARD_SHARE, reason)
         if hot_spot(s.best.scorecard, s.protocol, s.external, CLOSE_MARGIN) > 0:
             actions += self._cool(s, strength)
@@ -247,7 +247,7 @@ class RulesPlanner:
         if goal.metric.kind in ("V", "D", "max"):
             found = [o for o in found if o.function != "mean_dose"] or found
         if not found:
-            highest = max(p.dose_gy for p in s.protocol.prescriptions)
+            highest = s.protocol.highest.dose_gy
             new = organ_objective(goal, s.structures, highest)
             return [AddObjective(new, reason, AUTHOR)] if new else []
         actions = _scaled(found, strength, reason)
@@ -261,7 +261,7 @@ class RulesPlanner:
         return actions
 
     def _homogenize(self, s: Situation, strength: float) -> list[Action]:
-        highest = max(s.protocol.prescriptions, key=lambda p: p.dose_gy)
+        highest = s.protocol.highest
         spread = 100 * inhomogeneity(s.best.scorecard, s.protocol)
         reason = f"D2% and D98% of {highest.target} are {spread:.1f} % of the prescription apart"
         found = self._of(s, highest.target, "squared_underdosing", "squared_overdosing")
@@ -269,7 +269,7 @@ class RulesPlanner:
 
     def _cool(self, s: Situation, strength: float) -> list[Action]:
         hottest_gy = s.best.scorecard.structures[s.external]["D0.03cc_gy"]
-        highest = max(p.dose_gy for p in s.protocol.prescriptions)
+        highest = s.protocol.highest.dose_gy
         reason = (
             f"0.03 cc of the body get {hottest_gy:.1f} Gy, {100 * hottest_gy / highest:.0f} % of "
             "the highest prescription"
@@ -284,7 +284,7 @@ class RulesPlanner:
 
     def _spare(self, s: Situation, organ: str, strength: float) -> list[Action]:
         doses = s.best.scorecard.structures[organ]
-        if doses["D2%_gy"] < 0.02 * max(p.dose_gy for p in s.protocol.prescriptions):
+        if doses["D2%_gy"] < 0.02 * s.protocol.highest.dose_gy:
             return []  # practically out of the beams
         reason = (
             f"{organ} (mean {doses['mean_gy']:.1f} Gy, near-maximum {doses['D2%_gy']:.1f} Gy) "

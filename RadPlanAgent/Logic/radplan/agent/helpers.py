@@ -54,7 +54,7 @@ class PlanningStructures:
     @property
     def near_rings(self) -> tuple[str, ...]:
         """Rings up to `NEAR_RINGS`, where a plan's hot spots appear when they leave the target."""
-        first = tuple(f"zRing{i}_" for i in range(1, NEAR_RINGS + 1))
+        first = tuple(ring_name(i, "") for i in range(1, NEAR_RINGS + 1))
         return tuple(name for name in self.ring_level_gy if name.startswith(first))
 
     def structure_of(self, name: str) -> str:
@@ -85,6 +85,11 @@ def core_name(target: str) -> str:
 def shell_name(target: str) -> str:
     """Name of the part of a lower target that is near a higher one but outside it."""
     return f"z{target}_shell"
+
+
+def ring_name(number: int, target: str) -> str:
+    """Name of the normal tissue of one of the `RINGS` (counted from 1) around a target."""
+    return f"zRing{number}_{target}"
 
 
 def _distance_mm(mask: np.ndarray, grid: Grid) -> np.ndarray:
@@ -159,7 +164,7 @@ def make_planning_structures(case: Case, protocol: Protocol, grid: Grid) -> Plan
             here = (distance > near) & (distance <= far) & (wanted > level)
             level[here] = wanted
             ring[here] = len(ring_names)
-            ring_names.append(f"zRing{index}_{prescription.target}")
+            ring_names.append(ring_name(index, prescription.target))
             ring_level_gy[ring_names[-1]] = wanted
     for index, name in enumerate(ring_names):
         array = body * (ring == index)

@@ -16,21 +16,31 @@ from .agent.actions import (
 )
 from .agent.helpers import make_planning_structures
 from .agent.initial import initial_objectives
-from .agent.quality import PlanQuality, compare, plan_quality
-from .agent.trajectory import Proposal, Situation, Step, Stop
+from .agent.quality import PlanQuality, collapse, compare, plan_quality
+from .agent.trajectory import Proposal, Situation, Step, Stop, hold_expectations
 from .audit import AuditLog
 from .case import Case, DoseImage, StructureType
 from .errors import CancelledError, InputError
 from .evaluation import DoseEvaluator
 from .influence.matrix import InfluenceMatrix
 from .metrics import StructureDose
-from .optimize import FluenceProblem, Objective, SolverSettings, StructureIndex, optimize_fluence
+from .optimize import (
+    FluenceProblem,
+    FluenceResult,
+    Objective,
+    SolverSettings,
+    StructureIndex,
+    optimize_fluence,
+)
 from .progress import CancelRequested, ProgressReport, check_cancelled, never, silent
 from .protocol import Protocol
-from .session_folder import SessionFolder
+from .scorecard import Scorecard
+from .session_folder import SessionFolder, expectation_to_dict
 
 #: Relative rounding of a dose in single precision.
 ROUNDING = 3e-7
+#: How the outcome of a step that lost a target says so.
+COLLAPSE = "collapse"
 
 
 class Planner(Interface):
@@ -52,6 +62,8 @@ class SessionSettings:
         For the first plan, from a flat fluence.
     later : SolverSettings
         For every later step, from the fluence it builds on.
+    trial : SolverSettings
+        For a proposal that is only tried out.
     voxel_limit : int
         Voxels of one structure that the optimizer looks at, at most; larger regions are thinned.
         Metrics always use all voxels.
@@ -60,6 +72,9 @@ class SessionSettings:
     first: SolverSettings = SolverSettings(max_iterations=400, relative_improvement=5e-6)
     later: SolverSettings = SolverSettings(
         max_iterations=150, relative_improvement=1e-5, sample_first=False
+    )
+    trial: SolverSettings = SolverSettings(
+        max_iterations=40, relative_improvement=1e-4, sample_first=False
     )
     voxel_limit: int = 12_000
 
@@ -72,6 +87,26 @@ class Plan:
     fluence: np.ndarray
     dose_gy: np.ndarray
     structure_doses: dict[str, StructureDose]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a quick optimization made of a proposal.
+
+    Parameters
+    ----------
+    proposal : Proposal
+    scorecard : Scorecard or None
+        None if its actions are not allowed.
+    quality : PlanQuality or None
+    problem : str
+        Why there is no scorecard.
+    """
+
+    proposal: Proposal
+    scorecard: Scorecard | None
+    quality: PlanQuality | None
+    problem: str = ""
 
 
 class PlanningSession:
@@ -127,7 +162,14 @@ class PlanningSession:
             self.structures,
             tuple(self.steps),
             self.best.step,
+            self.case,
+            self.best_dose,
+            self.best.structure_doses,
         )
+
+    def log(self, kind: str, data: dict) -> None:
+        """Write a line to the audit log."""
+        self._audit.append(kind, data)
 
     @property
     def best_dose(self) -> DoseImage:
@@ -171,15 +213,8 @@ class PlanningSession:
         CancelledError
             If the person asked to stop; the unfinished step is dropped.
         """
-        best = self.best.step
-        highest = self.protocol.highest.dose_gy
         try:
-            objectives, changes = apply_actions(
-                best.objectives,
-                proposal.actions,
-                structures=self._index.names,
-                largest_dose_gy=LARGEST_DOSE_SHARE * highest,
-            )
+            objectives, changes = self._objectives_after(proposal)
         except InputError as error:
             self._audit.append(
                 "actions rejected",
@@ -196,6 +231,56 @@ class PlanningSession:
             progress,
             cancel_requested,
         )
+
+    def try_out(
+        self,
+        proposals: Sequence[Proposal],
+        progress: ProgressReport = silent,
+        cancel_requested: CancelRequested = never,
+    ) -> tuple[Trial, ...]:
+        """Quickly optimize each proposal on the best plan; no step is made.
+
+        Returns
+        -------
+        tuple of Trial
+            The best plan first (see `PlanQuality.shortcoming`), proposals that are not allowed
+            last.
+        """
+        trials: list[Trial] = []
+        for proposal in proposals:
+            try:
+                objectives, _ = self._objectives_after(proposal)
+            except InputError as error:
+                trials.append(Trial(proposal, None, None, str(error)))
+                continue
+            result = self._optimized(
+                objectives, self.best.fluence, self.settings.trial, progress, cancel_requested
+            )
+            fluence, _ = self._normalized(result.fluence)
+            step = replace(self.best.step, index=len(self.steps))
+            step = self._evaluated(step, fluence).step
+            trial = Trial(proposal, step.scorecard, self.quality(step))
+            better = (
+                i
+                for i, other in enumerate(trials)
+                if other.quality is None or not trial.quality.shortcoming(other.quality)
+            )
+            trials.insert(next(better, len(trials)), trial)
+        self.log(
+            "trial",
+            {
+                "proposals": [
+                    {
+                        "move": t.proposal.move,
+                        "title": t.proposal.title,
+                        "actions": [action_to_dict(a) for a in t.proposal.actions],
+                        "outcome": t.problem or compare(self.best.step.scorecard, t.scorecard),
+                    }
+                    for t in trials
+                ]
+            },
+        )
+        return tuple(trials)
 
     def run(
         self,
@@ -254,8 +339,7 @@ class PlanningSession:
             tried = [
                 s
                 for s in self.steps
-                if s.phase == "goals"
-                and any(result.goal.label in t for t in (s.move, *(a.reason for a in s.actions)))
+                if s.phase == "goals" and any(result.goal.label in t for t in _pursued(s))
             ]
             if tried:
                 last, base = tried[-1], self.steps[tried[-1].base]
@@ -269,6 +353,32 @@ class PlanningSession:
         else:
             self._problem.set_objectives(objectives)
         return self._problem
+
+    def _objectives_after(
+        self, proposal: Proposal
+    ) -> tuple[tuple[Objective, ...], tuple[str, ...]]:
+        """Objectives of the best plan after a proposal's actions, and each change in words."""
+        return apply_actions(
+            self.best.step.objectives,
+            proposal.actions,
+            structures=self._index.names,
+            largest_dose_gy=LARGEST_DOSE_SHARE * self.protocol.highest.dose_gy,
+        )
+
+    def _optimized(
+        self,
+        objectives: Sequence[Objective],
+        start: np.ndarray,
+        settings: SolverSettings,
+        progress: ProgressReport,
+        cancel_requested: CancelRequested,
+    ) -> FluenceResult:
+        result = optimize_fluence(
+            self._problem_for(objectives), start, settings, progress, cancel_requested
+        )
+        if result.status == "cancelled":
+            raise CancelledError("cancelled while optimizing; finished steps are kept")
+        return result
 
     def _evaluated(self, step: Step, fluence: np.ndarray) -> Plan:
         dose_gy = self.influence.dose_gy(fluence)
@@ -289,11 +399,7 @@ class PlanningSession:
         """Optimize, normalise, judge, compare with the best plan, and write the step."""
         began = time.perf_counter()
         before = self.best.step if self.best else None
-        result = optimize_fluence(
-            self._problem_for(objectives), start, settings, progress, cancel_requested
-        )
-        if result.status == "cancelled":
-            raise CancelledError("cancelled while optimizing; finished steps are kept")
+        result = self._optimized(objectives, start, settings, progress, cancel_requested)
         fluence, scale = self._normalized(result.fluence)
         step = Step(
             index=len(self.steps),
@@ -308,16 +414,30 @@ class PlanningSession:
             outcome="",
             kept=True,
             solver=result.report() | {"coverage_scale": scale},
+            author=proposal.author,
+            note=proposal.note,
+            assessment=proposal.assessment,
         )
         plan = self._evaluated(step, fluence)
-        kept, outcome = True, "first plan"
+        kept, outcome, expectations = True, "first plan", ()
         if before is not None:
+            after = plan.step.scorecard
             shortcoming = self.quality(plan.step).shortcoming(self.quality(before))
+            collapsed = collapse(before.scorecard, after, self.protocol)
+            if collapsed:
+                shortcoming = f"{COLLAPSE}, {collapsed}"
             kept = not shortcoming
-            outcome = compare(before.scorecard, plan.step.scorecard)
+            outcome = compare(before.scorecard, after)
             if not kept:
                 outcome += f"; undone: {shortcoming}"
-        step = replace(plan.step, kept=kept, outcome=outcome, seconds=time.perf_counter() - began)
+            expectations = hold_expectations(proposal.expectations, before.scorecard, after)
+        step = replace(
+            plan.step,
+            kept=kept,
+            outcome=outcome,
+            expectations=expectations,
+            seconds=time.perf_counter() - began,
+        )
         digests = self.folder.write_step(step, fluence, plan.structure_doses)
         self._audit.append(
             "step",
@@ -325,9 +445,11 @@ class PlanningSession:
                 "index": step.index,
                 "base": step.base,
                 "move": step.move,
+                "author": step.author,
                 "kept": kept,
                 "actions": [action_to_dict(a) for a in step.actions],
                 "outcome": outcome,
+                "expectations": [expectation_to_dict(e) for e in step.expectations],
                 "solver": step.solver,
                 "sha256": digests,
             },
@@ -352,3 +474,9 @@ class PlanningSession:
         reached_gy = self.evaluator.coverage_gy(self.influence.dose_gy(fluence * scale))
         scale *= (1 + ROUNDING) * primary.dose_gy / reached_gy
         return fluence * scale, scale
+
+
+def _pursued(step: Step) -> list[str]:
+    """What a step says of the goals that it pursues."""
+    improved = [e.goal for e in step.expectations if e.effect == "better"]
+    return [step.move, *(a.reason for a in step.actions), *improved]

@@ -9,14 +9,15 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .agent.actions import action_from_dict, action_to_dict
-from .agent.trajectory import Step
+from .agent.assessment import assessment_from_dict
+from .agent.trajectory import ExpectationOutcome, Step
 from .audit import AuditLog, read_audit
 from .case import Case
 from .case_file import save_case
@@ -33,6 +34,7 @@ CONTENT = (
     "audit.jsonl",
     "case.npz",
     "steps",
+    "llm",
     "scorecard.json",
     "dvh.csv",
     "dose.nrrd",
@@ -109,6 +111,11 @@ class SessionFolder:
     def case_path(self) -> Path:
         """The case as planned."""
         return self.path / "case.npz"
+
+    @property
+    def llm_path(self) -> Path:
+        """Folder of the pictures that a language model was sent."""
+        return self.path / "llm"
 
     @property
     def steps_path(self) -> Path:
@@ -293,7 +300,20 @@ def step_to_dict(step: Step) -> dict:
         else f"{worst.goal.structure} {worst.goal.metric}: {worst.margin:+.2f} {worst.goal.unit}",
         "solver": step.solver,
         "seconds": round(step.seconds, 3),
+        "author": step.author,
+        "note": step.note,
+        "assessment": step.assessment.to_dict() if step.assessment else None,
+        "expectations": [expectation_to_dict(e) for e in step.expectations],
     }
+
+
+def expectation_to_dict(outcome: ExpectationOutcome) -> dict:
+    """An expectation and what came of it, for JSON."""
+    return asdict(outcome) | {"held": outcome.held}
+
+
+def _expectation_from_dict(values: dict) -> ExpectationOutcome:
+    return ExpectationOutcome(**{k: v for k, v in values.items() if k != "held"})
 
 
 def step_from_dict(values: dict, objectives: list[dict]) -> Step:
@@ -318,6 +338,13 @@ def step_from_dict(values: dict, objectives: list[dict]) -> Step:
             kept=values["kept"],
             solver=values["solver"],
             seconds=values["seconds"],
+            # Sessions made before these were known lack them.
+            author=values.get("author", ""),
+            note=values.get("note", ""),
+            assessment=assessment_from_dict(values["assessment"])
+            if values.get("assessment")
+            else None,
+            expectations=tuple(_expectation_from_dict(e) for e in values.get("expectations", ())),
         )
     except (KeyError, TypeError) as error:
         raise InputError(f"step {values.get('index')}: stored step is damaged ({error})") from None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..metrics import Metric
 from ..protocol import Protocol
-from ..scorecard import Scorecard
+from ..scorecard import GoalResult, Scorecard
 
 #: Limits every plan is held to, whether or not the protocol says so (ICRU 83: targets'
 #: near-minimum at least 95 %, near-maximum at most 107 % of the prescription; nowhere in the body
@@ -32,6 +32,10 @@ WISH_TOLERANCE = 0.02
 RELATIVE_TOLERANCE = 0.01
 #: A burden must fall by more than this share to count.
 BURDEN_TOLERANCE = 3e-3
+#: A goal's value that moves by less than this share of its limit stays the same.
+SAME_SHARE = 0.005
+#: A step that leaves less than this share of its prescription to 98 % of a target has lost it.
+COLLAPSE_SHARE = 0.90
 #: A dose to at most this much of an organ is a maximum.
 SMALL_VOLUME_CC = 3.0
 SMALL_VOLUME_PERCENT = 5.0
@@ -151,6 +155,42 @@ def is_maximum(metric: Metric) -> bool:
         limit = SMALL_VOLUME_CC if metric.level_unit == "cc" else SMALL_VOLUME_PERCENT
         return metric.level <= limit
     return metric.kind == "max"
+
+
+def goal_effect(before: GoalResult, after: GoalResult) -> str:
+    """Whether a goal got ``better``, ``worse`` or stayed the ``same``; empty without a value."""
+    if before.achieved is None or after.achieved is None:
+        return ""
+    goal = after.goal
+    gained = after.achieved - before.achieved
+    if goal.op == "<=":
+        gained = -gained
+    if abs(gained) < SAME_SHARE * max(abs(goal.value), SMALLEST_SCALE[goal.unit]):
+        return "same"
+    return "better" if gained > 0 else "worse"
+
+
+def collapse(before: Scorecard, after: Scorecard, protocol: Protocol) -> str:
+    """Which targets a step has lost, in a few words; empty if it has lost none.
+
+    A target is lost when its near-minimum falls below `COLLAPSE_SHARE` of its prescription, or
+    when a must-goal of it that was met is no longer.
+    """
+    lost = []
+    for prescription in protocol.prescriptions:
+        floor_gy = COLLAPSE_SHARE * prescription.dose_gy
+        was, now = (card.structures[prescription.target]["D98%_gy"] for card in (before, after))
+        if now < floor_gy <= was:
+            lost.append(f"D98% of {prescription.target} fell to {now:.1f} Gy")
+    lost += [
+        f"{a.goal.label} is no longer met"
+        for b, a in zip(before.goals, after.goals, strict=True)
+        if a.goal.structure in protocol.prescription_gy
+        and a.goal.priority == 1
+        and b.met
+        and a.met is False
+    ]
+    return "; ".join(lost)
 
 
 def compare(before: Scorecard, after: Scorecard, largest: int = 4) -> str:

@@ -15,6 +15,7 @@ from ..optimize import Objective
 from ..protocol import ClinicalGoal
 from ..scorecard import GoalResult
 from .actions import WEIGHT_BOUNDS, Action, AddObjective, ChangeDose, ChangeVolume, ChangeWeight
+from .assessment import assess_by_rules
 from .initial import OVERDOSE_LEVEL, RING_WEIGHT, hot_spot_id, organ_objective
 from .quality import hot_spot, inhomogeneity, is_maximum, organ_burden
 from .trajectory import Proposal, Situation, Step, Stop
@@ -142,7 +143,9 @@ class RulesPlanner:
         """The move at the strength that its failures so far leave, if any is left."""
         failures = sum(1 for step in s.steps if step.move == move and not step.kept)
         if failures < len(STRENGTHS):
-            yield Proposal(move, phase, title, tuple(make_actions(STRENGTHS[failures])))
+            actions = tuple(make_actions(STRENGTHS[failures]))
+            seen = assess_by_rules(s.best.scorecard)
+            yield Proposal(move, phase, title, actions, AUTHOR, assessment=seen)
 
     def _out_of_reach(self, s: Situation, goal: ClinicalGoal) -> bool:
         """Whether the last step that pursued an unmet goal came too little closer to it."""

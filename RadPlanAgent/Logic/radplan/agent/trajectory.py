@@ -2,13 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..case import Case, DoseImage
+from ..metrics import StructureDose
 from ..optimize import Objective
 from ..protocol import Protocol
 from ..scorecard import Scorecard
 from .actions import Action
+from .assessment import Assessment
 from .helpers import PlanningStructures
+from .quality import goal_effect
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a planner expects of an action, named by its place in the step.
+
+    Parameters
+    ----------
+    action : int
+        From 0.
+    goal : str
+        The goal's label.
+    effect : str
+        ``better``, ``worse`` or ``same``.
+    """
+
+    action: int
+    goal: str
+    effect: str
+
+
+@dataclass(frozen=True)
+class ExpectationOutcome:
+    """An expectation held against what the step did.
+
+    Parameters
+    ----------
+    action, goal, effect
+        As expected.
+    before, after : float or None
+        Value of the goal in the plan that the step built on and in its own, in the goal's unit.
+    observed : str
+        ``better``, ``worse``, ``same``, or empty if the goal has no value.
+    """
+
+    action: int
+    goal: str
+    effect: str
+    before: float | None
+    after: float | None
+    observed: str
+
+    @property
+    def held(self) -> bool:
+        """Whether it came as expected."""
+        return self.effect == self.observed
+
+
+def hold_expectations(
+    expectations: Sequence[Expectation], before: Scorecard, after: Scorecard
+) -> tuple[ExpectationOutcome, ...]:
+    """Hold what was expected against what happened to each goal."""
+    results = {b.goal.label: (b, a) for b, a in zip(before.goals, after.goals, strict=True)}
+    outcomes = []
+    for expectation in expectations:
+        b, a = results[expectation.goal]
+        outcomes.append(
+            ExpectationOutcome(
+                expectation.action,
+                expectation.goal,
+                expectation.effect,
+                b.achieved,
+                a.achieved,
+                goal_effect(b, a),
+            )
+        )
+    return tuple(outcomes)
 
 
 @dataclass(frozen=True)
@@ -40,6 +112,14 @@ class Step:
     solver : dict
         Status, iterations, cost and the scale that normalised coverage.
     seconds : float
+    author : str
+        Who proposed it: ``rules``, ``llm``, ``person:<name>``, or empty for the first plan.
+    note : str
+        What a reader must know about how it came about, such as why the rules stepped in.
+    assessment : Assessment, optional
+        What was seen in the plan that the step builds on.
+    expectations : tuple of ExpectationOutcome
+        What was expected of the actions, and what came of it.
     """
 
     index: int
@@ -55,6 +135,10 @@ class Step:
     kept: bool
     solver: dict = field(default_factory=dict)
     seconds: float = 0.0
+    author: str = ""
+    note: str = ""
+    assessment: Assessment | None = None
+    expectations: tuple[ExpectationOutcome, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,6 +158,11 @@ class Situation:
     steps : tuple of Step
     best : Step
         The best plan so far.
+    case : Case
+    dose : DoseImage
+        Of the best plan.
+    structure_doses : mapping of name to StructureDose
+        Of the best plan.
     """
 
     protocol: Protocol
@@ -82,16 +171,23 @@ class Situation:
     structures: PlanningStructures
     steps: tuple[Step, ...]
     best: Step
+    case: Case
+    dose: DoseImage
+    structure_doses: Mapping[str, StructureDose]
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a planner wants to try next, on top of the best plan."""
+    """What a planner wants to try next, on top of the best plan; fields as in `Step`."""
 
     move: str
     phase: str
     title: str
     actions: tuple[Action, ...]
+    author: str = ""
+    note: str = ""
+    assessment: Assessment | None = None
+    expectations: tuple[Expectation, ...] = ()
 
 
 @dataclass(frozen=True)

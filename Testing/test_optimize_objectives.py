@@ -21,7 +21,8 @@ def make(function: str, **changes: float) -> Objective:
 
 
 def evaluate(objective: Objective, dose: np.ndarray, share: np.ndarray):
-    return OBJECTIVE_FUNCTIONS[objective.function].value_and_gradient(dose, share, objective)
+    function = OBJECTIVE_FUNCTIONS[objective.function]
+    return function.value_and_gradient(dose, share, objective.dose_gy or 0.0, objective)
 
 
 @pytest.fixture

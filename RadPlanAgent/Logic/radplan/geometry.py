@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import sparse
+from scipy import ndimage, sparse
 
 Triple = tuple[float, float, float]
 #: Fractions of a voxel below this are rounding, not anatomy.
@@ -293,3 +293,13 @@ class Occupancy:
         return Occupancy(
             grid, tuple(a + b for a, b in zip(start, local.start, strict=True)), local.values
         )
+
+
+def distance_mm(mask: np.ndarray, grid: Grid) -> np.ndarray:
+    """Distance of every voxel centre from the nearest voxel centre of a mask, float32 mm.
+
+    Infinite where the mask is empty.
+    """
+    if not mask.any():
+        return np.full(mask.shape, np.inf, np.float32)
+    return ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm[::-1]).astype(np.float32)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from ..case import Case, StructureType
-from ..geometry import Grid, Occupancy
+from ..geometry import Grid, Occupancy, distance_mm
 from ..protocol import Protocol
 
 #: Rings around a target: distance from it, mm, and the share of its prescription wanted there.
@@ -92,13 +91,6 @@ def ring_name(number: int, target: str) -> str:
     return f"zRing{number}_{target}"
 
 
-def _distance_mm(mask: np.ndarray, grid: Grid) -> np.ndarray:
-    """Distance of every voxel centre from the nearest voxel of a mask, mm (infinite if none)."""
-    if not mask.any():
-        return np.full(mask.shape, np.inf, np.float32)
-    return ndimage.distance_transform_edt(~mask, sampling=grid.spacing_mm[::-1]).astype(np.float32)
-
-
 def make_planning_structures(case: Case, protocol: Protocol, grid: Grid) -> PlanningStructures:
     """Bring the case onto the dose grid and draw the helpers a dosimetrist would draw.
 
@@ -140,7 +132,7 @@ def make_planning_structures(case: Case, protocol: Protocol, grid: Grid) -> Plan
             free = np.clip(target - higher, 0, 1)
             if free.sum() < 0.99 * target.sum():
                 add_free_part(prescription.target, free)
-            far = _distance_mm(higher >= 0.5, grid) > LEVEL_GRADIENT_MM
+            far = distance_mm(higher >= 0.5, grid) > LEVEL_GRADIENT_MM
             add(core_name(prescription.target), prescription.target, free * far)
             add(shell_name(prescription.target), prescription.target, free * ~far)
         higher = np.maximum(higher, target)
@@ -158,7 +150,7 @@ def make_planning_structures(case: Case, protocol: Protocol, grid: Grid) -> Plan
     ring = np.full(grid.shape, -1, np.int16)
     ring_names, ring_level_gy = [], {}
     for prescription in prescriptions:
-        distance = _distance_mm(on_grid[prescription.target].mask(), grid)
+        distance = distance_mm(on_grid[prescription.target].mask(), grid)
         for index, (near, far, share) in enumerate(RINGS, start=1):
             wanted = share * prescription.dose_gy
             here = (distance > near) & (distance <= far) & (wanted > level)

@@ -1,5 +1,6 @@
 """From objectives to fluence."""
 
+from .fall_off import fall_off_levels_gy
 from .objectives import OBJECTIVE_FUNCTIONS, Objective
 from .problem import FluenceProblem
 from .solver import FluenceResult, SolverSettings, optimize_fluence
@@ -12,5 +13,6 @@ __all__ = [
     "Objective",
     "SolverSettings",
     "StructureIndex",
+    "fall_off_levels_gy",
     "optimize_fluence",
 ]

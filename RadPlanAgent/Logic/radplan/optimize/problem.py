@@ -116,8 +116,10 @@ class FluenceProblem:
                 continue
             dose = exact_dose(self._influence.matrix, voxels.rows[unseen], fluence)
             function = OBJECTIVE_FUNCTIONS[o.function]
-            missed += o.weight * function.value_and_gradient(dose, voxels.share[unseen], o)[0]
-            low, high = idle_range_gy(o)
+            level_gy = self._structures.level_gy(o, voxels.rows[unseen])
+            cost, _ = function.value_and_gradient(dose, voxels.share[unseen], level_gy, o)
+            missed += o.weight * cost
+            low, high = idle_range_gy(o, level_gy)
             seen[unseen] = (dose < low * (1 + margin)) | (dose > high * (1 - margin))
         self._make_terms()
         return missed
@@ -175,8 +177,14 @@ class FluenceProblem:
         for voxels in every:
             wanted[voxels.rows] = True
         dose = ExactDose(self._influence.matrix, np.flatnonzero(wanted), fluence)
-        cost = dose.cost(self.objectives, looked_at)
-        return cost, dose.cost(self.objectives, every) if self.thinned else cost
+
+        def cost(voxels: list[StructureVoxels]) -> ExactCost:
+            pairs = zip(self.objectives, voxels, strict=True)
+            levels_gy = [self._structures.level_gy(o, of.rows) for o, of in pairs]
+            return dose.cost(self.objectives, voxels, levels_gy)
+
+        on_looked_at = cost(looked_at)
+        return on_looked_at, cost(every) if self.thinned else on_looked_at
 
     def mean_dose_per_unit_fluence(self, structure: str) -> float:
         """Mean dose of a structure when every beamlet has weight one, Gy."""
@@ -219,8 +227,9 @@ class FluenceProblem:
         highest = np.full(self._rows.n_rows, np.inf)
         for o, rows, share in seen:
             position = self._rows.positions(rows)
-            self._terms.append((o, OBJECTIVE_FUNCTIONS[o.function], position, share))
-            low, high = idle_range_gy(o)
+            level_gy = self._structures.level_gy(o, rows)
+            self._terms.append((o, OBJECTIVE_FUNCTIONS[o.function], position, share, level_gy))
+            low, high = idle_range_gy(o, level_gy)
             lowest[position] = np.maximum(lowest[position], low)
             highest[position] = np.minimum(highest[position], high)
         self._idle_from_gy, self._idle_to_gy = lowest, highest
@@ -229,8 +238,10 @@ class FluenceProblem:
     def _cost(self) -> tuple[float, np.ndarray]:
         """Cost of the doses and its gradient with respect to them; mean doses not counted."""
         total, dose_gradient = 0.0, np.zeros_like(self._dose)
-        for objective, function, position, share in self._terms:
-            value, gradient = function.value_and_gradient(self._dose[position], share, objective)
+        for objective, function, position, share, level_gy in self._terms:
+            value, gradient = function.value_and_gradient(
+                self._dose[position], share, level_gy, objective
+            )
             total += objective.weight * value
             dose_gradient[position] += objective.weight * gradient
         return total, dose_gradient

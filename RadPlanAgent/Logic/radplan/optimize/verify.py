@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from .objectives import OBJECTIVE_FUNCTIONS, Objective
+from .objectives import OBJECTIVE_FUNCTIONS, Level, Objective
 from .voxels import StructureVoxels
 
 #: Without compiled loops, rows are converted to double precision in blocks of about this many.
@@ -40,13 +40,18 @@ class ExactDose:
         self._dose[rows] = exact_dose(matrix, rows, np.ascontiguousarray(fluence, np.float64))
 
     def cost(
-        self, objectives: Sequence[Objective], voxels: Sequence[StructureVoxels]
+        self,
+        objectives: Sequence[Objective],
+        voxels: Sequence[StructureVoxels],
+        levels_gy: Sequence[Level],
     ) -> ExactCost:
-        """Cost of objectives, each on its voxels."""
+        """Cost of objectives, each on its voxels with its dose level."""
         total, dose_gradient = 0.0, np.zeros_like(self._dose)
-        for objective, of in zip(objectives, voxels, strict=True):
+        for objective, of, level_gy in zip(objectives, voxels, levels_gy, strict=True):
             function = OBJECTIVE_FUNCTIONS[objective.function]
-            value, gradient = function.value_and_gradient(self._dose[of.rows], of.share, objective)
+            value, gradient = function.value_and_gradient(
+                self._dose[of.rows], of.share, level_gy, objective
+            )
             total += objective.weight * value
             dose_gradient[of.rows] += objective.weight * gradient
         rows = np.flatnonzero(dose_gradient)

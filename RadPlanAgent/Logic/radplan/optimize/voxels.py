@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..geometry import Occupancy
+from .objectives import Level, Objective
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class StructureIndex:
         self._occupancies = dict(occupancies)
         self._voxels: dict[str, StructureVoxels] = {}
         self._all_voxels: dict[str, StructureVoxels] = {}
+        self._dose_maps: dict[str, np.ndarray] = {}
         self.voxel_limit = voxel_limit
 
     @property
@@ -97,3 +99,53 @@ class StructureIndex:
     def is_thinned(self, name: str) -> bool:
         """Whether the optimizer looks at only some of a structure's voxels."""
         return np.count_nonzero(self._occupancies[name].values) > self.voxel_limit
+
+    def set_dose_map(self, name: str, dose_gy: np.ndarray | None) -> None:
+        """Give objectives that name this map the dose level of every voxel; None removes it.
+
+        A problem learns of it when its objectives are set the next time.
+
+        Parameters
+        ----------
+        name : str
+        dose_gy : ndarray, (z, y, x) of the dose grid, or None
+            Gy for the whole course, not negative. Infinite where `squared_overdosing` sets no
+            limit.
+
+        Raises
+        ------
+        InputError
+            If the shape is not the dose grid's, or a value is negative or not a number.
+        """
+        if dose_gy is None:
+            self._dose_maps.pop(name, None)
+            return
+        for occupancy in self._occupancies.values():
+            if dose_gy.shape != occupancy.grid.shape:
+                raise InputError(
+                    f"dose map {name!r} of shape {dose_gy.shape} on a dose grid of shape "
+                    f"{occupancy.grid.shape}; resample it"
+                )
+        if not (dose_gy >= 0).all():
+            raise InputError(f"dose map {name!r} has levels that are negative or not a number")
+        self._dose_maps[name] = np.array(dose_gy, np.float64).ravel()
+
+    def level_gy(self, objective: Objective, rows: np.ndarray) -> Level:
+        """Dose level that an objective has: one, or that of each of some voxels.
+
+        Raises
+        ------
+        InputError
+            If its dose map is unknown, or infinite where the function cannot have that.
+        """
+        if objective.dose_map is None:
+            return objective.dose_gy or 0.0
+        where = f"objective {objective.id}: dose map {objective.dose_map!r}"
+        if objective.dose_map not in self._dose_maps:
+            raise InputError(
+                f"{where} is unknown; there are {', '.join(self._dose_maps) or 'none'}"
+            )
+        level_gy = self._dose_maps[objective.dose_map][rows]
+        if objective.function != "squared_overdosing" and not np.isfinite(level_gy).all():
+            raise InputError(f"{where} is infinite, which only squared_overdosing understands")
+        return level_gy

@@ -21,6 +21,10 @@ from ..errors import InputError
 
 #: How much below the highest dose a voxel still counts for a soft maximum.
 SOFT_MAXIMUM_WIDTH_GY = 1.0
+#: What an objective on the fluence names in place of a structure.
+FLUENCE = "fluence"
+#: Mean squared difference of neighbouring beamlets, in the fluence's unit squared.
+ROUGHNESS = "fluence_roughness"
 #: Value and gradient with respect to the voxel doses.
 ValueAndGradient = tuple[float, np.ndarray]
 #: Dose level, Gy: of all voxels, or of each; 0 where a function has none.
@@ -34,9 +38,9 @@ class Objective:
     Parameters
     ----------
     structure : str
-        Structure or helper whose voxels count.
+        Structure or helper whose voxels count, or `FLUENCE`.
     function : str
-        A key of `OBJECTIVE_FUNCTIONS`.
+        A key of `OBJECTIVE_FUNCTIONS`; of `FLUENCE`, `ROUGHNESS` (see `FluenceRoughness`).
     weight : float
         Multiplies the function's value; positive.
     dose_gy : float, optional
@@ -66,10 +70,12 @@ class Objective:
             object.__setattr__(self, "id", f"{self.structure}/{self.function}")
         where = f"objective {self.id}"
         spec = OBJECTIVE_FUNCTIONS.get(self.function)
-        if spec is None:
+        if self.on_fluence and self.structure != FLUENCE:
+            raise InputError(f"{where}: {self.function} is of {FLUENCE!r}, not of a structure")
+        if spec is None and not self.on_fluence:
             raise InputError(
                 f"{where}: unknown function {self.function!r}; there are "
-                f"{', '.join(OBJECTIVE_FUNCTIONS)}"
+                f"{', '.join(OBJECTIVE_FUNCTIONS)} and {ROUGHNESS}"
             )
         if not (np.isfinite(self.weight) and self.weight > 0):
             raise InputError(f"{where}: weight must be a positive number, got {self.weight}")
@@ -81,11 +87,16 @@ class Objective:
         if self.exponent is not None and self.exponent < 1:
             raise InputError(f"{where}: exponent must be at least 1, got {self.exponent}")
 
-    def _check_parameters(self, spec: ObjectiveFunction, where: str) -> None:
+    @property
+    def on_fluence(self) -> bool:
+        """Whether it looks at the fluence, not at the dose of a structure."""
+        return self.function == ROUGHNESS
+
+    def _check_parameters(self, spec: ObjectiveFunction | None, where: str) -> None:
         """Refuse parameters that the function lacks or does not take."""
-        wanted = set(spec.parameters)
+        wanted = set(spec.parameters if spec else ())
         if self.dose_map is not None:
-            if not spec.level_by_voxel:
+            if spec is None or not spec.level_by_voxel:
                 raise InputError(f"{where}: {self.function} takes no dose_map")
             if self.dose_gy is not None:
                 raise InputError(f"{where}: takes either dose_gy or dose_map, not both")

@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import InputError
 from ..influence.matrix import InfluenceMatrix
 from .objectives import OBJECTIVE_FUNCTIONS, Objective, idle_range_gy
+from .roughness import FluenceRoughness
 from .rows import RowStore
 from .verify import ExactCost, ExactDose, exact_back_project, exact_dose
 from .voxels import StructureIndex, StructureVoxels
@@ -39,6 +40,7 @@ class FluenceProblem:
         self._influence, self._structures = influence, structures
         self._rows = RowStore(influence.matrix)
         self._mean_per_beamlet: dict[str, np.ndarray] = {}
+        self._roughness: FluenceRoughness | None = None
         self.objectives: tuple[Objective, ...] = ()
         self.evaluations = 0
         self.set_objectives(objectives)
@@ -52,7 +54,7 @@ class FluenceProblem:
     def thinned(self) -> tuple[str, ...]:
         """Structures of which only some voxels are looked at, to the end."""
         names = dict.fromkeys(
-            o.structure for o in self.objectives if self._voxels(o) is not self._all_voxels(o)
+            o.structure for o in self._on_dose() if self._voxels(o) is not self._all_voxels(o)
         )
         return tuple(names)
 
@@ -73,7 +75,9 @@ class FluenceProblem:
             raise InputError("nothing to optimize: the plan has no objectives")
         self.objectives = tuple(objectives)
         self._linear = np.zeros(self.n_beamlets)
-        for o in objectives:
+        if self._roughness_weight and self._roughness is None:
+            self._roughness = FluenceRoughness(self._influence.beamlets)
+        for o in self._on_dose():
             self._structures.voxels(o.structure)
             if o.function == "mean_dose":
                 self._linear += o.weight * self._mean_dose_per_beamlet(o.structure)
@@ -160,10 +164,11 @@ class FluenceProblem:
         """Total cost and its gradient with respect to the fluence, float64."""
         self._dose[self._watched] = self._rows.dose(self._watched, fluence)
         cost, dose_gradient = self._cost()
+        roughness, roughness_gradient = self._roughness_cost(fluence)
         self.evaluations += 1
         return (
-            cost + float(self._linear @ fluence),
-            self._linear + self._rows.back_project(dose_gradient),
+            cost + roughness + float(self._linear @ fluence),
+            self._linear + roughness_gradient + self._rows.back_project(dose_gradient),
         )
 
     def exact_costs(self, fluence: np.ndarray) -> tuple[ExactCost, ExactCost]:
@@ -171,17 +176,20 @@ class FluenceProblem:
 
         Both from the matrix as it is, in double precision.
         """
-        looked_at = [self._voxels(o) for o in self.objectives]
-        every = [self._all_voxels(o) for o in self.objectives]
+        objectives = self._on_dose()
+        looked_at = [self._voxels(o) for o in objectives]
+        every = [self._all_voxels(o) for o in objectives]
         wanted = np.zeros(self._influence.matrix.shape[0], bool)
         for voxels in every:
             wanted[voxels.rows] = True
         dose = ExactDose(self._influence.matrix, np.flatnonzero(wanted), fluence)
+        roughness, roughness_gradient = self._roughness_cost(fluence)
 
         def cost(voxels: list[StructureVoxels]) -> ExactCost:
-            pairs = zip(self.objectives, voxels, strict=True)
+            pairs = zip(objectives, voxels, strict=True)
             levels_gy = [self._structures.level_gy(o, of.rows) for o, of in pairs]
-            return dose.cost(self.objectives, voxels, levels_gy)
+            of_dose = dose.cost(objectives, voxels, levels_gy)
+            return ExactCost(of_dose.value + roughness, of_dose.gradient + roughness_gradient)
 
         on_looked_at = cost(looked_at)
         return on_looked_at, cost(every) if self.thinned else on_looked_at
@@ -199,9 +207,25 @@ class FluenceProblem:
             )
         return self._mean_per_beamlet[structure]
 
+    @property
+    def _roughness_weight(self) -> float:
+        return sum(o.weight for o in self.objectives if o.on_fluence)
+
+    def _roughness_cost(self, fluence: np.ndarray) -> tuple[float, np.ndarray | float]:
+        """Cost of objectives on the fluence, and its gradient."""
+        weight = self._roughness_weight
+        if not weight:
+            return 0.0, 0.0
+        value, gradient = self._roughness.value_and_gradient(fluence)
+        return weight * value, weight * gradient
+
+    def _on_dose(self) -> list[Objective]:
+        """Objectives that look at the dose of a structure."""
+        return [o for o in self.objectives if not o.on_fluence]
+
     def _curved(self) -> list[Objective]:
-        """Objectives that are not linear in the fluence."""
-        return [o for o in self.objectives if o.function != "mean_dose"]
+        """Those of them that are not linear in the fluence."""
+        return [o for o in self._on_dose() if o.function != "mean_dose"]
 
     def _voxels(self, objective: Objective) -> StructureVoxels:
         """Voxels that an objective looks at."""

@@ -1,0 +1,52 @@
+"""Directions in the patient, in words. Frame: LPS mm, whatever way the patient lies."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+#: Words along x, y and z for positive and negative components.
+_WORDS = (("left", "right"), ("posterior", "anterior"), ("superior", "inferior"))
+DIRECTIONS = tuple(word for pair in _WORDS for word in pair)
+#: Offsets shorter than this have no direction: they are the rounding of voxels.
+SHORTEST_MM = 2.0
+#: A component counts if it is at least this share of the largest.
+LEAST_SHARE = 0.5
+
+
+def direction_words(offset_mm: ArrayLike) -> tuple[str, ...]:
+    """The main directions of an offset (x, y, z), the largest component first.
+
+    Empty where the offset is shorter than `SHORTEST_MM`.
+    """
+    offset = np.asarray(offset_mm, np.float64)
+    if np.linalg.norm(offset) < SHORTEST_MM:
+        return ()
+    largest = np.abs(offset).max()
+    return tuple(
+        _WORDS[axis][int(offset[axis] < 0)]
+        for axis in np.argsort(-np.abs(offset), kind="stable")
+        if abs(offset[axis]) >= LEAST_SHARE * largest
+    )
+
+
+def direction_text(direction: tuple[str, ...]) -> str:
+    """``left-posterior``, or ``central`` where there is no direction."""
+    return "-".join(direction) or "central"
+
+
+def offset_text(offset_mm: ArrayLike) -> str:
+    """An offset (x, y, z) in whole millimetres: ``12 mm left, 5 mm inferior``."""
+    parts = [
+        f"{abs(value):.0f} mm {_WORDS[axis][int(value < 0)]}"
+        for axis, value in enumerate(np.asarray(offset_mm, np.float64))
+        if abs(value) >= SHORTEST_MM
+    ]
+    return ", ".join(parts)
+
+
+def main_direction(offsets_mm: np.ndarray) -> np.ndarray:
+    """Index into `DIRECTIONS` of the largest component of each offset, int64 (n,)."""
+    axis = np.abs(offsets_mm).argmax(axis=1)
+    negative = np.take_along_axis(offsets_mm, axis[:, None], axis=1)[:, 0] < 0
+    return 2 * axis + negative

@@ -1,0 +1,192 @@
+"""Facts in numbers: right, in words that agree with them, and without a name from outside."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from agent_cases import GRID, HOSTILE, RX_GY, ball_case, ball_protocol, structure, uniform_dose
+
+from radplan.agent.anatomy import anatomy_facts, anatomy_text
+from radplan.agent.directions import direction_words, offset_text
+from radplan.agent.facts import (
+    dvh_text,
+    goal_facts,
+    number,
+    protocol_text,
+    scorecard_text,
+)
+from radplan.agent.objective_facts import objective_values, objectives_text
+from radplan.agent.tokens import ObjectiveTokens, StructureTokens
+from radplan.case import StructureType
+from radplan.evaluation import DoseEvaluator
+from radplan.metrics import StructureDose
+from radplan.optimize import Objective, StructureIndex
+from radplan.scorecard import evaluate_scorecard
+
+CASE, PROTOCOL = ball_case(), ball_protocol()
+TOKENS = StructureTokens.of(CASE, PROTOCOL)
+OCCUPANCIES = {s.name: s.occupancy for s in CASE.structures}
+
+
+def scorecard(target_gy: float, parotid_gy: float, other_gy: float = 0.0):
+    """A scorecard of structures that each have one dose."""
+    doses = {
+        "PTV_6000": target_gy, "Parotid_L": parotid_gy, HOSTILE: other_gy, "External": target_gy,
+    }  # fmt: skip
+    sampled = {name: StructureDose(np.full(10, gy), np.ones(10)) for name, gy in doses.items()}
+    return evaluate_scorecard(
+        CASE.name, PROTOCOL, sampled, external_name="External", step=0
+    ), sampled
+
+
+def assert_safe(text: str) -> None:
+    """Nothing that came from outside is in a text."""
+    for word in HOSTILE.split():
+        if word not in ("all", "and"):
+            assert word.lower() not in text.lower()
+    assert "Smith" not in text and "^" not in text
+    assert re.fullmatch(r"[\w\s.,:;%≤≥|/()#+\-^~]*", text), text
+
+
+def test_sentences_agree_with_the_numbers() -> None:
+    card, _ = scorecard(target_gy=60.0, parotid_gy=27.2)
+    facts = {f.structure: f for f in goal_facts(card, TOKENS)}
+    parotid = facts["Parotid_L"]
+    assert parotid.sentence == ("27.2 Gy, limit ≤ 20 Gy: missed by 7.2 Gy (36 % of the limit)")
+    assert (parotid.met, parotid.goal, parotid.priority) == (False, "G2", 3)
+    assert parotid.margin == pytest.approx(-7.2)
+    assert facts["PTV_6000"].sentence == "60.0 Gy, limit ≥ 60 Gy: just met"
+    assert facts["OAR_1"].sentence.endswith("met with 50.0 % to spare (100 % of the limit)")
+    assert facts["Brainstem"].met is None
+    assert "not evaluable" in facts["Brainstem"].sentence
+
+
+def test_a_goal_missed_by_little_does_not_read_as_met() -> None:
+    card, _ = scorecard(target_gy=59.98, parotid_gy=20.004)
+    facts = {f.structure: f for f in goal_facts(card, TOKENS)}
+    assert "59.98 Gy, limit ≥ 60 Gy: missed by 0.02 Gy" in facts["PTV_6000"].sentence
+    assert "20.004 Gy, limit ≤ 20 Gy: missed by 0.004 Gy" in facts["Parotid_L"].sentence
+
+
+def test_goals_come_by_priority_and_missed_first() -> None:
+    card, _ = scorecard(target_gy=50.0, parotid_gy=30.0, other_gy=40.0)
+    facts = goal_facts(card, TOKENS)
+    # OAR_1 misses 50 % by all of it, the target 60 Gy by a sixth.
+    assert [f.structure for f in facts] == ["OAR_1", "PTV_6000", "Brainstem", "Parotid_L"]
+    text = scorecard_text(card, TOKENS)
+    assert text.startswith("0 of 3 goals met")
+    assert text.index("Priority 1") < text.index("OAR_1") < text.index("Priority 3")
+    assert "the case lacks the structure: G4 Brainstem D0.03cc" in text
+
+
+def test_dvh_table_holds_the_doses() -> None:
+    _, sampled = scorecard(60.0, 20.0)
+    sampled["Parotid_L"] = StructureDose(np.arange(1.0, 101.0), np.ones(100))
+    rows = dvh_text(sampled, PROTOCOL, "External", TOKENS).splitlines()
+    assert rows[0] == ("|Gy|cc|mean|D99%|D98%|D95%|D90%|D75%|D50%|D25%|D10%|D5%|D2%|D0.03cc|")
+    assert [row.split("|")[1] for row in rows[2:]] == ["PTV_6000", "Parotid_L", "OAR_1"]
+    assert rows[3] == ("|Parotid_L|100|50.5|2.0|3.0|6.0|11.0|26.0|51.0|76.0|91.0|96.0|99.0|100.0|")
+
+
+def test_texts_hold_nothing_from_outside() -> None:
+    card, sampled = scorecard(50.0, 30.0, 40.0)
+    objectives = [
+        Objective(HOSTILE, "mean_dose", 2.0),
+        Objective("PTV_6000", "squared_underdosing", 3.0, 60.6, id=f"{HOSTILE}/x"),
+    ]
+    index = StructureIndex(OCCUPANCIES)
+    values = objective_values(objectives, index, uniform_dose().dose_gy)
+    for text in (
+        protocol_text(PROTOCOL, TOKENS),
+        scorecard_text(card, TOKENS),
+        dvh_text(sampled, PROTOCOL, "External", TOKENS),
+        objectives_text(objectives, ObjectiveTokens(TOKENS, objectives), values),
+        anatomy_text(anatomy_facts(CASE, PROTOCOL, OCCUPANCIES), TOKENS),
+    ):
+        assert "OAR_1" in text
+        assert_safe(text)
+
+
+def test_objective_values_of_an_analytic_dose() -> None:
+    objectives = [
+        Objective("PTV_6000", "squared_underdosing", 4.0, 62.0),  # 2 Gy too little everywhere
+        Objective("Parotid_L", "mean_dose", 2.0),  # 7 Gy
+        Objective(HOSTILE, "squared_overdosing", 9.0, 7.0),  # nothing too much
+    ]
+    dose = uniform_dose(RX_GY, 7.0).dose_gy
+    values = objective_values(objectives, StructureIndex(OCCUPANCIES), dose)
+    under, mean, over = (values[o.id] for o in objectives)
+    assert (under.value, under.residual_gy, under.cost) == pytest.approx((4.0, 2.0, 16.0))
+    assert (mean.value, mean.residual_gy, mean.cost) == pytest.approx((7.0, 7.0, 14.0))
+    assert (over.cost, over.cost_share) == (0.0, 0.0)
+    assert under.cost_share == pytest.approx(16 / 30)
+    text = objectives_text(objectives, ObjectiveTokens(TOKENS, objectives), values)
+    rows = text.splitlines()
+    assert rows[0] == "|objective|level Gy|weight|residual Gy|cost %|"
+    assert rows[2] == "|PTV_6000/squared_underdosing|62|4|2.00|53.3|"
+    assert rows[3] == "|Parotid_L/mean_dose||2|7.00|46.7|"
+    assert rows[4] == "|OAR_1/squared_overdosing|7|9|0.00|0.0|"
+
+
+def test_anatomy_of_a_known_patient() -> None:
+    facts = {f.structure: f for f in anatomy_facts(CASE, PROTOCOL, OCCUPANCIES)}
+    parotid = facts["Parotid_L"]
+    assert parotid.nearest_target == "PTV_6000"
+    assert parotid.direction == ("left",)
+    assert parotid.distance_mm == pytest.approx(8.0, abs=2.0)
+    assert parotid.overlap_percent == 0
+    assert facts[HOSTILE].direction == ("anterior",)
+    assert facts[HOSTILE].distance_mm == pytest.approx(12.0, abs=2.0)
+    assert facts["PTV_6000"].nearest_target == ""
+    assert facts["PTV_6000"].prescription_gy == RX_GY
+    assert "External" not in facts
+
+
+def test_anatomy_counts_overlap() -> None:
+    half = CASE.structure("PTV_6000").occupancy.array() > 0
+    half[:, :, GRID.shape[2] // 2 :] = False
+    organ = structure("Larynx", StructureType.OAR, half)
+    both = CASE.with_structures((*CASE.structures, organ))
+    occupancies = OCCUPANCIES | {"Larynx": organ.occupancy}
+    fact = anatomy_facts(both, PROTOCOL, occupancies)[-1]
+    assert fact.structure == "Larynx"
+    assert (fact.distance_mm, fact.overlap_percent) == (0.0, pytest.approx(100.0))
+    assert fact.direction == ("right",)
+
+
+def test_directions() -> None:
+    assert direction_words((10, 0, 0)) == ("left",)
+    assert direction_words((-10, 2, 3)) == ("right",)
+    assert direction_words((0, -5, -9)) == ("inferior", "anterior")
+    assert direction_words((0, 7, 7)) == ("posterior", "superior")
+    assert direction_words((0.5, 0.5, 0.5)) == ()
+    assert offset_text((12.2, -5, 0.4)) == "12 mm left, 5 mm anterior"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (1234.5, "1234"),
+        (99.96, "100"),
+        (0.0123, "0.0123"),
+        (1e-5, "0.00001"),
+        (12.34, "12.3"),
+    ],
+)
+def test_numbers(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_facts_of_a_real_evaluation_agree_with_the_scorecard() -> None:
+    dose = uniform_dose(RX_GY, 10.0)
+    evaluator = DoseEvaluator(CASE, PROTOCOL, GRID)
+    sampled = evaluator.structure_doses(dose.dose_gy)
+    card = evaluator.scorecard(sampled, 3)
+    for fact in goal_facts(card, TOKENS):
+        result = card.goals[int(fact.goal[1:]) - 1]
+        assert (fact.achieved, fact.margin, fact.met) == (
+            result.achieved, result.margin, result.met,
+        )  # fmt: skip

@@ -259,6 +259,8 @@ class ObjectiveFunction:
         Whether it is a sum over voxels of which some are idle, so that those can be left out.
     level_by_voxel : bool
         Whether its dose level may be a dose map.
+    of_mean : bool
+        Whether nothing but the mean dose counts: one voxel that has it costs the same.
     """
 
     value_and_gradient: Callable[[np.ndarray, np.ndarray, Level, Objective], ValueAndGradient]
@@ -266,6 +268,7 @@ class ObjectiveFunction:
     idle: Idle = Idle.NEVER
     separable: bool = False
     level_by_voxel: bool = False
+    of_mean: bool = False
 
 
 OBJECTIVE_FUNCTIONS: dict[str, ObjectiveFunction] = {
@@ -276,8 +279,10 @@ OBJECTIVE_FUNCTIONS: dict[str, ObjectiveFunction] = {
     "squared_underdosing": ObjectiveFunction(
         squared_underdosing, ("dose_gy",), Idle.ABOVE_LEVEL, separable=True, level_by_voxel=True
     ),
-    "mean_dose": ObjectiveFunction(mean_dose, ()),
-    "squared_mean_overdosing": ObjectiveFunction(squared_mean_overdosing, ("dose_gy",)),
+    "mean_dose": ObjectiveFunction(mean_dose, (), of_mean=True),
+    "squared_mean_overdosing": ObjectiveFunction(
+        squared_mean_overdosing, ("dose_gy",), of_mean=True
+    ),
     "dose_variance": ObjectiveFunction(dose_variance, ()),
     "soft_maximum": ObjectiveFunction(soft_maximum, ("dose_gy",)),
     "geud": ObjectiveFunction(geud, ("dose_gy", "exponent")),

@@ -19,7 +19,7 @@ class FluenceProblem:
     """Cost and gradient of a fluence under a list of objectives.
 
     Only the matrix rows that an objective looks at are kept (one copy, shared by all objectives).
-    Mean doses are linear in the fluence: each needs one vector, computed once.
+    Mean doses are linear in the fluence: each needs one vector, computed once, of all voxels.
 
     Of large structures the problem looks at a sample of voxels at first. Near a solution few
     voxels count; `look_at_all_voxels` then takes in those that do, in place of the sample.
@@ -44,6 +44,16 @@ class FluenceProblem:
         self.objectives: tuple[Objective, ...] = ()
         self.evaluations = 0
         self.set_objectives(objectives)
+
+    @property
+    def influence(self) -> InfluenceMatrix:
+        """The matrix as it is."""
+        return self._influence
+
+    @property
+    def structures(self) -> StructureIndex:
+        """Where objectives find their voxels and dose maps."""
+        return self._structures
 
     @property
     def n_beamlets(self) -> int:
@@ -74,20 +84,22 @@ class FluenceProblem:
         if not objectives:
             raise InputError("nothing to optimize: the plan has no objectives")
         self.objectives = tuple(objectives)
-        self._linear = np.zeros(self.n_beamlets)
         if self._roughness_weight and self._roughness is None:
             self._roughness = FluenceRoughness(self._influence.beamlets)
         for o in self._on_dose():
             self._structures.voxels(o.structure)
-            if o.function == "mean_dose":
-                self._linear += o.weight * self._mean_dose_per_beamlet(o.structure)
+        self._mean_terms = [
+            (o, OBJECTIVE_FUNCTIONS[o.function], self._mean_dose_per_beamlet(o.structure))
+            for o in self._on_dose()
+            if OBJECTIVE_FUNCTIONS[o.function].of_mean
+        ]
         self.look_at_sample()
 
     def look_at_sample(self) -> None:
         """Look at a sample of the voxels of large structures, and at no others."""
         self._sampled = True
         self._seen = [
-            np.ones(self._structures.voxels(o.structure).rows.size, bool) for o in self._curved()
+            np.ones(self._structures.voxels(o.structure).rows.size, bool) for o in self._by_voxel()
         ]
         self._make_terms()
 
@@ -111,10 +123,10 @@ class FluenceProblem:
             self._sampled = False
             self._seen = [
                 np.isin(self._voxels(o).rows, self._structures.voxels(o.structure).rows, True)
-                for o in self._curved()
+                for o in self._by_voxel()
             ]
         missed = 0.0
-        for o, seen in zip(self._curved(), self._seen, strict=True):
+        for o, seen in zip(self._by_voxel(), self._seen, strict=True):
             voxels, unseen = self._voxels(o), np.flatnonzero(~seen)
             if not unseen.size:
                 continue
@@ -165,10 +177,11 @@ class FluenceProblem:
         self._dose[self._watched] = self._rows.dose(self._watched, fluence)
         cost, dose_gradient = self._cost()
         roughness, roughness_gradient = self._roughness_cost(fluence)
+        of_means, means_gradient = self._cost_of_means(fluence)
         self.evaluations += 1
         return (
-            cost + roughness + float(self._linear @ fluence),
-            self._linear + roughness_gradient + self._rows.back_project(dose_gradient),
+            cost + roughness + of_means,
+            self._rows.back_project(dose_gradient) + roughness_gradient + means_gradient,
         )
 
     def exact_costs(self, fluence: np.ndarray) -> tuple[ExactCost, ExactCost]:
@@ -223,15 +236,15 @@ class FluenceProblem:
         """Objectives that look at the dose of a structure."""
         return [o for o in self.objectives if not o.on_fluence]
 
-    def _curved(self) -> list[Objective]:
-        """Those of them that are not linear in the fluence."""
-        return [o for o in self._on_dose() if o.function != "mean_dose"]
+    def _by_voxel(self) -> list[Objective]:
+        """Those of them that need the dose of single voxels."""
+        return [o for o in self._on_dose() if not OBJECTIVE_FUNCTIONS[o.function].of_mean]
 
     def _voxels(self, objective: Objective) -> StructureVoxels:
         """Voxels that an objective looks at."""
         # Whose voxels are never idle would need all rows.
-        separable = OBJECTIVE_FUNCTIONS[objective.function].separable
-        if (self._sampled or not separable) and objective.function != "mean_dose":
+        function = OBJECTIVE_FUNCTIONS[objective.function]
+        if (self._sampled or not function.separable) and not function.of_mean:
             return self._structures.voxels(objective.structure)
         return self._all_voxels(objective)
 
@@ -242,7 +255,7 @@ class FluenceProblem:
         """Bring objectives and rows together; voxels not seen are idle."""
         seen = [
             (o, self._voxels(o).rows[seen], self._voxels(o).share[seen])
-            for o, seen in zip(self._curved(), self._seen, strict=True)
+            for o, seen in zip(self._by_voxel(), self._seen, strict=True)
         ]
         if seen:
             self._rows.take(np.unique(np.concatenate([rows for _, rows, _ in seen])))
@@ -258,6 +271,16 @@ class FluenceProblem:
             highest[position] = np.minimum(highest[position], high)
         self._idle_from_gy, self._idle_to_gy = lowest, highest
         self.watch_all()
+
+    def _cost_of_means(self, fluence: np.ndarray) -> tuple[float, np.ndarray]:
+        """Cost of mean doses and its gradient with respect to the fluence."""
+        total, total_gradient = 0.0, np.zeros(self.n_beamlets)
+        for objective, function, per_beamlet in self._mean_terms:
+            mean, level_gy = np.array([per_beamlet @ fluence]), objective.dose_gy or 0.0
+            value, gradient = function.value_and_gradient(mean, np.ones(1), level_gy, objective)
+            total += objective.weight * value
+            total_gradient += objective.weight * gradient[0] * per_beamlet
+        return total, total_gradient
 
     def _cost(self) -> tuple[float, np.ndarray]:
         """Cost of the doses and its gradient with respect to them; mean doses not counted."""

@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	  echo 'radplan needs Python 3.10 to 3.13, $(PYTHON) is not; name another one:' \
 	    'make PYTHON=/path/to/python3.12'; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[plan,scene,test]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[plan,llm,scene,test]'
 	touch $@
 
 demo: $(STAMP)

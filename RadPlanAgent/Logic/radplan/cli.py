@@ -18,12 +18,18 @@ from pathlib import Path
 from . import __version__
 from .beams import BEAM_TEMPLATES
 from .errors import CancelledError, InputError
+from .llm_command import add_model_options, check_model, model_settings, models_of
 from .protocol import Protocol, list_protocols, load_protocol
 
 DONE, BAD_INPUT, MUST_GOALS_UNMET, CANCELLED = 0, 2, 3, 4
 #: What a full disk is told by: the disk, a quota, a limit on the size of files.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK_ADVICE = "; free space and try again (a session that has begun goes on with radplan resume)"
+#: Their details are for -v.
+CHATTY_LIBRARIES = (
+    *("pyRadPlan", "pydicom", "matplotlib", "PIL", "numba"),
+    *("openai", "httpx2", "httpcore2", "keyring"),
+)
 #: Cases that need no data from outside.
 BENCH_CASES = ("tg119=tg119_cshape_easy", "phantom:prostate=prostate_60_20")
 BANNER = "RESEARCH USE ONLY - not for clinical use. Plans are UNAPPROVED and fluence-only."
@@ -36,8 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=logging.DEBUG if options.verbose else logging.WARNING,
         format="%(levelname)s: %(message)s",
     )
-    # Engines and readers are chatty; their details are for -v.
-    for library in ("pyRadPlan", "pydicom", "matplotlib", "PIL", "numba"):
+    for library in CHATTY_LIBRARIES:
         logging.getLogger(library).setLevel(logging.INFO if options.verbose else logging.ERROR)
     try:
         return options.run(options)
@@ -234,6 +239,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--out", type=Path, metavar="DIR", help="bench.json and plots to write")
     bench.add_argument("--cache", type=Path, metavar="DIR", help="folder of influence matrices")
+    llm = command(
+        "llm",
+        _llm,
+        "what the configured language model can do",
+        "check: asks it small questions (chat, schema, vision) and prints one line. models: lists "
+        "the models that the server has.",
+    )
+    llm.add_argument("what", choices=["check", "models"], help="what to find out")
+    add_model_options(llm)
     report = command("report", _report, "write the report of a finished session anew")
     report.add_argument("session", type=Path, metavar="DIR", help="session folder")
     return parser
@@ -381,6 +395,19 @@ def _bench(options: argparse.Namespace) -> int:
                 write_bench(options.out, benches)
     print(bench_table(benches))
     return DONE
+
+
+def _llm(options: argparse.Namespace) -> int:
+    from .console import Console
+
+    settings = model_settings(options)
+    with Console() as console:
+        if options.what == "models":
+            print("\n".join(models_of(settings, console.cancel_requested)))
+            return DONE
+        line, enough = check_model(settings, console.cancel_requested)
+    print(line)
+    return DONE if enough else BAD_INPUT
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 import pytest
-from agent_cases import GRID, HOSTILE, RX_GY, ball_case, ball_protocol, structure, uniform_dose
 
+from agent_cases import GRID, HOSTILE, RX_GY, ball_case, ball_protocol, structure, uniform_dose
 from radplan.agent.anatomy import anatomy_facts, anatomy_text
 from radplan.agent.directions import direction_words, offset_text
 from radplan.agent.facts import (

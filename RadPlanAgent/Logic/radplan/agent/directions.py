@@ -45,8 +45,15 @@ def offset_text(offset_mm: ArrayLike) -> str:
     return ", ".join(parts)
 
 
-def main_direction(offsets_mm: np.ndarray) -> np.ndarray:
-    """Index into `DIRECTIONS` of the largest component of each offset, int64 (n,)."""
-    axis = np.abs(offsets_mm).argmax(axis=1)
-    negative = np.take_along_axis(offsets_mm, axis[:, None], axis=1)[:, 0] < 0
-    return 2 * axis + negative
+def direction_shares(offsets_mm: np.ndarray) -> dict[str, float]:
+    """How offsets (n, 3; x, y, z), none of them zero, are shared among `DIRECTIONS`; sums to one.
+
+    An offset counts for each of its directions by the square of its direction cosine, so that one
+    between two directions counts half for either.
+    """
+    square = offsets_mm**2
+    square /= square.sum(axis=1, keepdims=True)
+    positive = np.where(offsets_mm > 0, square, 0.0).mean(axis=0)
+    negative = square.mean(axis=0) - positive
+    shares = np.column_stack((positive, negative)).ravel()
+    return dict(zip(DIRECTIONS, shares.tolist(), strict=True))

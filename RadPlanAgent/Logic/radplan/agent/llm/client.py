@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
+import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -211,10 +212,11 @@ class ServerModel:
                 return await self._sent(send)
             except Refusal as refusal:
                 leave_out = question is not None and refusal.part(question)
-                if not left or not refusal.may_pass or leave_out:
+                wait_s = pause_s if refusal.retry_after_s is None else refusal.retry_after_s
+                too_long = wait_s > self.settings.timeout_s
+                if not left or not refusal.may_pass or leave_out or too_long:
                     raise
-                asked_s = refusal.retry_after_s
-            await asyncio.sleep(pause_s if asked_s is None else asked_s)
+            await asyncio.sleep(wait_s)
             pause_s *= 2
         raise AssertionError("the last try returns or raises")
 
@@ -261,6 +263,8 @@ class ServerModel:
         """A client for one question; connections belong to the loop that the question runs in."""
         from openai import AsyncOpenAI, DefaultAsyncHttpx2Client, Omit, Timeout
 
+        # Its details hold headers, in which a server could repeat the key.
+        logging.getLogger("httpcore2").setLevel(logging.INFO)
         key = self._key.reveal()
         # Given here, it also wins over a header meant for another server in the environment.
         headers: dict[str, Any] = {"Authorization": f"Bearer {key}"}

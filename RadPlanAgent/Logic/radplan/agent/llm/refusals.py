@@ -124,6 +124,7 @@ def explain(
     listed = ", ".join(sorted(models or ())[:LISTED_MODELS])
     if models and len(models) > LISTED_MODELS:
         listed += ", ..."
+    wait = f", in {refusal.retry_after_s:.0f} s" if refusal.retry_after_s else ""
     unknown, named = refusal.is_unknown_model, bool(UNKNOWN_MODEL.search(refusal.text.lower()))
     # The first that applies.
     reasons = (
@@ -161,7 +162,7 @@ def explain(
             300 <= status < 400,
             f"{where} sends on to another address ({status}){said}; give that one",
         ),
-        (status == 429, f"{where} is asked too often (429){said}; try later"),
+        (status == 429, f"{where} is asked too often (429){said}; try later{wait}"),
         (status >= 500, f"{where} is out of order ({status}){said}; its log should say why"),
     )
     refused = f"{where} refuses the question ({status}){said}"

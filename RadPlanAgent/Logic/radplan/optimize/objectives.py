@@ -202,12 +202,17 @@ def geud(dose: np.ndarray, share: np.ndarray, level_gy: Level, o: Objective) -> 
     return excess**2, 2 * excess * slope
 
 
-def dose_at_volume(dose: np.ndarray, share: np.ndarray, volume_percent: float) -> float:
-    """The lowest dose in the hottest `volume_percent` of the structure."""
+def hottest_voxels(dose: np.ndarray, share: np.ndarray, volume_percent: float) -> np.ndarray:
+    """Voxels that fill the hottest `volume_percent` of the structure, hottest first."""
     order = np.argsort(dose)[::-1]
     filled = np.cumsum(share[order])
     position = np.searchsorted(filled, volume_percent / 100 - 1e-12)
-    return float(dose[order[min(position, len(order) - 1)]])
+    return order[: position + 1]
+
+
+def dose_at_volume(dose: np.ndarray, share: np.ndarray, volume_percent: float) -> float:
+    """The lowest dose in the hottest `volume_percent` of the structure."""
+    return float(dose[hottest_voxels(dose, share, volume_percent)[-1]])
 
 
 def max_dvh(

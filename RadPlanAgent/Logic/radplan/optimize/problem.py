@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ..errors import InputError
 from ..influence.matrix import InfluenceMatrix
-from .objectives import OBJECTIVE_FUNCTIONS, Objective, idle_range_gy
+from .objectives import OBJECTIVE_FUNCTIONS, Level, Objective, idle_range_gy
 from .roughness import FluenceRoughness
 from .rows import RowStore
 from .verify import ExactCost, ExactDose, exact_back_project, exact_dose
@@ -79,12 +79,31 @@ class FluenceProblem:
         matrix = self._influence.matrix
         return self._rows.nbytes / (matrix.data.nbytes + matrix.indices.nbytes)
 
+    @property
+    def rows(self) -> RowStore:
+        """The matrix rows taken so far."""
+        return self._rows
+
+    @property
+    def linear(self) -> np.ndarray:
+        """Gradient of the mean doses' terms, float64 (n_beamlets,)."""
+        total = np.zeros(self.n_beamlets)
+        for objective, _, per_beamlet in self._mean_terms:
+            if objective.function == "mean_dose":
+                total += objective.weight * per_beamlet
+        return total
+
+    def terms_on_all_voxels(self) -> list[tuple[Objective, StructureVoxels, Level]]:
+        """Objectives that are not of a mean dose, each with all its voxels and levels."""
+        voxels = [(o, self._all_voxels(o)) for o in self._by_voxel()]
+        return [(o, of, self._structures.level_gy(o, of.rows)) for o, of in voxels]
+
     def set_objectives(self, objectives: Sequence[Objective]) -> None:
         """Change the objectives; only rows not needed before are taken from the matrix."""
         if not objectives:
             raise InputError("nothing to optimize: the plan has no objectives")
         self.objectives = tuple(objectives)
-        if self._roughness_weight and self._roughness is None:
+        if self._roughness is None and any(o.on_fluence for o in objectives):
             self._roughness = FluenceRoughness(self._influence.beamlets)
         for o in self._on_dose():
             self._structures.voxels(o.structure)
@@ -176,7 +195,7 @@ class FluenceProblem:
         """Total cost and its gradient with respect to the fluence, float64."""
         self._dose[self._watched] = self._rows.dose(self._watched, fluence)
         cost, dose_gradient = self._cost()
-        roughness, roughness_gradient = self._roughness_cost(fluence)
+        roughness, roughness_gradient = self._roughness_cost(self.objectives, fluence)
         of_means, means_gradient = self._cost_of_means(fluence)
         self.evaluations += 1
         return (
@@ -189,23 +208,16 @@ class FluenceProblem:
 
         Both from the matrix as it is, in double precision.
         """
-        objectives = self._on_dose()
-        looked_at = [self._voxels(o) for o in objectives]
-        every = [self._all_voxels(o) for o in objectives]
-        wanted = np.zeros(self._influence.matrix.shape[0], bool)
-        for voxels in every:
-            wanted[voxels.rows] = True
-        dose = ExactDose(self._influence.matrix, np.flatnonzero(wanted), fluence)
-        roughness, roughness_gradient = self._roughness_cost(fluence)
+        dose = self._exact_dose(self.objectives, fluence)
+        looked_at = self._exact_cost(self.objectives, fluence, dose, self._voxels)
+        if not self.thinned:
+            return looked_at, looked_at
+        return looked_at, self._exact_cost(self.objectives, fluence, dose, self._all_voxels)
 
-        def cost(voxels: list[StructureVoxels]) -> ExactCost:
-            pairs = zip(objectives, voxels, strict=True)
-            levels_gy = [self._structures.level_gy(o, of.rows) for o, of in pairs]
-            of_dose = dose.cost(objectives, voxels, levels_gy)
-            return ExactCost(of_dose.value + roughness, of_dose.gradient + roughness_gradient)
-
-        on_looked_at = cost(looked_at)
-        return on_looked_at, cost(every) if self.thinned else on_looked_at
+    def exact_cost(self, objectives: Sequence[Objective], fluence: np.ndarray) -> ExactCost:
+        """Cost of any objectives on all voxels, the matrix as it is, in double precision."""
+        dose = self._exact_dose(objectives, fluence)
+        return self._exact_cost(objectives, fluence, dose, self._all_voxels)
 
     def mean_dose_per_unit_fluence(self, structure: str) -> float:
         """Mean dose of a structure when every beamlet has weight one, Gy."""
@@ -220,17 +232,39 @@ class FluenceProblem:
             )
         return self._mean_per_beamlet[structure]
 
-    @property
-    def _roughness_weight(self) -> float:
-        return sum(o.weight for o in self.objectives if o.on_fluence)
-
-    def _roughness_cost(self, fluence: np.ndarray) -> tuple[float, np.ndarray | float]:
-        """Cost of objectives on the fluence, and its gradient."""
-        weight = self._roughness_weight
+    def _roughness_cost(
+        self, objectives: Sequence[Objective], fluence: np.ndarray
+    ) -> tuple[float, np.ndarray | float]:
+        """Cost of those objectives that are on the fluence, and its gradient."""
+        weight = sum(o.weight for o in objectives if o.on_fluence)
         if not weight:
             return 0.0, 0.0
         value, gradient = self._roughness.value_and_gradient(fluence)
         return weight * value, weight * gradient
+
+    def _exact_dose(self, objectives: Sequence[Objective], fluence: np.ndarray) -> ExactDose:
+        """Dose in all voxels that objectives look at."""
+        wanted = np.zeros(self._influence.matrix.shape[0], bool)
+        for o in objectives:
+            if not o.on_fluence:
+                wanted[self._all_voxels(o).rows] = True
+        return ExactDose(self._influence.matrix, np.flatnonzero(wanted), fluence)
+
+    def _exact_cost(
+        self,
+        objectives: Sequence[Objective],
+        fluence: np.ndarray,
+        dose: ExactDose,
+        voxels_of: Callable[[Objective], StructureVoxels],
+    ) -> ExactCost:
+        """Cost of objectives at a fluence and its dose, each on its voxels."""
+        on_dose = [o for o in objectives if not o.on_fluence]
+        voxels = [voxels_of(o) for o in on_dose]
+        pairs = zip(on_dose, voxels, strict=True)
+        levels_gy = [self._structures.level_gy(o, of.rows) for o, of in pairs]
+        of_dose = dose.cost(on_dose, voxels, levels_gy)
+        roughness, roughness_gradient = self._roughness_cost(objectives, fluence)
+        return ExactCost(of_dose.value + roughness, of_dose.gradient + roughness_gradient)
 
     def _on_dose(self) -> list[Objective]:
         """Objectives that look at the dose of a structure."""

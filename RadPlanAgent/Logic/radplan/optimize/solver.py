@@ -9,8 +9,10 @@ import numpy as np
 from scipy.optimize import minimize
 
 from ..progress import CancelRequested, ProgressReport, never, silent
+from .interior_point import minimize_to_the_end, require_quadratic
 from .problem import FluenceProblem
 from .threads import single_blas_thread
+from .verify import projected_gradient_norm
 
 #: Rows whose dose is within this share of their level from counting are watched: at first, and
 #: then between these two, by whether that had missed any.
@@ -40,12 +42,16 @@ class SolverSettings:
     sample_first : bool
         Whether to begin with a sample of the voxels of large structures. That is faster from a
         poor start and slower from a good one.
+    small_gradient : float, optional
+        Go on, with an interior point method, until the projected gradient has fallen to this
+        share of that at the start. For objectives that are convex and quadratic only.
     """
 
     max_iterations: int = 300
     relative_improvement: float = 1e-5
     history: int = 20
     sample_first: bool = True
+    small_gradient: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,12 +100,6 @@ class _CancelledError(Exception):
     """Leaves scipy's loop."""
 
 
-def projected_gradient_norm(fluence: np.ndarray, gradient: np.ndarray) -> float:
-    """Largest violation of the optimality conditions of min f, x ≥ 0."""
-    projected = np.where((fluence <= 0) & (gradient > 0), 0.0, gradient)
-    return float(np.abs(projected).max(initial=0.0))
-
-
 def optimize_fluence(
     problem: FluenceProblem,
     start: np.ndarray,
@@ -131,20 +131,28 @@ def optimize_fluence(
     that count until none is missing. It ends only when nothing is missed any more.
     """
     settings = settings or SolverSettings()
+    if settings.small_gradient is not None:
+        require_quadratic(problem)
     began, evaluations_before = time.perf_counter(), problem.evaluations
     descent = _Descent(problem, start, settings, progress, cancel_requested)
     with single_blas_thread():
         status = descent.run()
-    exact, on_all_voxels = problem.exact_costs(descent.fluence)
+    fluence, iterations = descent.fluence, descent.iterations
+    if settings.small_gradient is not None and status != "cancelled":
+        small = settings.small_gradient * descent.first_norm
+        fluence, more, status = minimize_to_the_end(
+            problem, fluence, small, progress, cancel_requested
+        )
+        iterations += more
+    exact, on_all_voxels = problem.exact_costs(fluence)
     return FluenceResult(
-        fluence=descent.fluence,
+        fluence=fluence,
         objective_value=exact.value,
         objective_value_all_voxels=on_all_voxels.value,
-        iterations=descent.iterations,
+        iterations=iterations,
         evaluations=problem.evaluations - evaluations_before,
         status=status,
-        projected_gradient=projected_gradient_norm(descent.fluence, exact.gradient)
-        / descent.first_norm,
+        projected_gradient=projected_gradient_norm(fluence, exact.gradient) / descent.first_norm,
         shortcuts=_shortcuts(problem),
         seconds=time.perf_counter() - began,
     )

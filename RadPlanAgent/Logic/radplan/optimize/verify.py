@@ -58,6 +58,12 @@ class ExactDose:
         return ExactCost(total, exact_back_project(self._matrix, rows, dose_gradient[rows]))
 
 
+def projected_gradient_norm(fluence: np.ndarray, gradient: np.ndarray) -> float:
+    """Largest violation of the optimality conditions of min f, x ≥ 0."""
+    projected = np.where((fluence <= 0) & (gradient > 0), 0.0, gradient)
+    return float(np.abs(projected).max(initial=0.0))
+
+
 def exact_dose(matrix: sparse.csr_array, rows: np.ndarray, fluence: np.ndarray) -> np.ndarray:
     """Dose of some rows of a matrix as it is, in double precision."""
     try:

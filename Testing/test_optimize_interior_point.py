@@ -1,0 +1,128 @@
+"""Full convergence: the interior point method against Clarabel, bounds and kinks."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from clarabel_oracle import clarabel_cost
+from radplan.beams import Beam
+from radplan.errors import InputError
+from radplan.geometry import Grid, Occupancy
+from radplan.influence.matrix import Beamlets, InfluenceMatrix
+from radplan.optimize import (
+    FluenceProblem,
+    Objective,
+    SolverSettings,
+    StructureIndex,
+    optimize_fluence,
+)
+
+TO_THE_END = SolverSettings(max_iterations=50, small_gradient=1e-8)
+N = 40
+OBJECTIVES = [
+    Objective("PTV", "squared_underdosing", 100.0, 50.0),
+    Objective("PTV", "squared_overdosing", 50.0, 51.5),
+    Objective("Organ", "squared_overdosing", 10.0, 20.0),
+    Objective("Organ", "mean_dose", 2.0),
+    Objective("Other", "squared_deviation", 1.0, 15.0),
+]
+
+
+@pytest.fixture(params=["packed rows", "scipy rows"])
+def small(request, monkeypatch):
+    """A random sparse problem: a target, an organ that overlaps it, and another organ."""
+    if request.param == "scipy rows":
+        monkeypatch.setitem(sys.modules, "radplan.optimize.kernels", None)
+    rng = np.random.default_rng(11)
+    shape = (10, 8, 6)
+    dense = rng.uniform(0, 1, (480, N)) * (rng.uniform(size=(480, N)) < 0.3)
+    grid = Grid(shape, (3.0, 3.0, 3.0), (0.0, 0.0, 0.0))
+    influence = InfluenceMatrix(
+        sparse.csr_array(dense.astype(np.float32)),
+        grid,
+        (Beam(0.0, (0.0, 0.0, 0.0)),),
+        Beamlets(np.zeros(N, np.int32), np.zeros(N, np.float32), np.zeros(N, np.float32)),
+        "test",
+        "0",
+    )
+    parts = {"PTV": slice(0, 120), "Organ": slice(100, 300), "Other": slice(300, 480)}
+    regions = {}
+    for name, part in parts.items():
+        filled = np.zeros(480)
+        filled[part] = rng.uniform(0.2, 1, filled[part].size)
+        regions[name] = Occupancy.from_array(grid, filled.reshape(shape))
+    return influence, regions
+
+
+def test_agrees_with_clarabel(small):
+    influence, regions = small
+    index = StructureIndex(regions)
+    result = optimize_fluence(FluenceProblem(influence, index, OBJECTIVES), np.ones(N), TO_THE_END)
+    assert result.status == "converged"
+    assert result.projected_gradient < 1e-8
+    assert (result.fluence == 0).any(), "the bound should be active somewhere"
+    oracle = clarabel_cost(influence, index, OBJECTIVES)
+    assert result.objective_value == pytest.approx(oracle, rel=1e-7)
+
+
+def test_goes_where_the_descent_stops(small):
+    influence, regions = small
+    problem = FluenceProblem(influence, StructureIndex(regions), OBJECTIVES)
+    begun = optimize_fluence(problem, np.ones(N), SolverSettings(max_iterations=3))
+    ended = optimize_fluence(
+        problem, np.ones(N), SolverSettings(max_iterations=3, small_gradient=1e-8)
+    )
+    assert begun.projected_gradient > 1e-4
+    assert ended.objective_value < 0.99 * begun.objective_value
+
+
+def test_looks_at_all_voxels(small):
+    """What the descent samples, this does not."""
+    influence, regions = small
+    sampled = FluenceProblem(influence, StructureIndex(regions, voxel_limit=40), OBJECTIVES)
+    result = optimize_fluence(sampled, np.ones(N), TO_THE_END)
+    oracle = clarabel_cost(influence, StructureIndex(regions), OBJECTIVES)
+    assert result.objective_value_all_voxels == pytest.approx(oracle, rel=1e-7)
+
+
+def test_free_voxels_have_no_part(small):
+    """An infinite level of a dose map leaves a voxel out."""
+    influence, regions = small
+    index = StructureIndex(regions)
+    level = np.full(influence.grid.shape, np.inf)
+    level.ravel()[150:200] = 10.0
+    index.set_dose_map("levels", level)
+    objectives = [
+        OBJECTIVES[0],
+        Objective("Organ", "squared_overdosing", 10.0, dose_map="levels"),
+    ]
+    result = optimize_fluence(FluenceProblem(influence, index, objectives), np.ones(N), TO_THE_END)
+    assert np.isfinite(result.fluence).all()
+    assert result.projected_gradient < 1e-8
+
+
+def test_cancel_keeps_a_valid_fluence(small):
+    influence, regions = small
+    problem = FluenceProblem(influence, StructureIndex(regions), OBJECTIVES)
+    stages = []
+    result = optimize_fluence(
+        problem,
+        np.ones(N),
+        SolverSettings(max_iterations=3, small_gradient=1e-12),
+        progress=lambda stage, _: stages.append(stage),
+        cancel_requested=lambda: stages.count("optimizing fluence to the end") > 4,
+    )
+    assert result.status == "cancelled"
+    assert (result.fluence >= 0).all() and np.isfinite(result.objective_value)
+
+
+def test_what_is_not_quadratic_is_refused(small):
+    influence, regions = small
+    objectives = [*OBJECTIVES, Objective("Organ", "geud", 1.0, 5.0, exponent=8.0)]
+    problem = FluenceProblem(influence, StructureIndex(regions), objectives)
+    with pytest.raises(InputError, match="Organ/geud"):
+        optimize_fluence(problem, np.ones(N), TO_THE_END)

@@ -7,7 +7,6 @@ the axial and on the left of the sagittal picture, superior at the top of the ot
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +16,22 @@ from matplotlib.patheffects import withStroke
 from ..case import Case, DoseImage, Structure, StructureType
 from ..colors import Rgb, structure_colors
 from ..errors import InputError
-from ..geometry import Grid, Triple
+from ..geometry import Triple
+from .section import (
+    AXIAL,
+    AXIS_LETTER,
+    CORONAL,
+    SAGITTAL,
+    View,
+    dose_plane,
+    draw_ct,
+    draw_isodoses,
+    draw_orientation,
+    draw_outline,
+    draw_scale_bar,
+    isodose_color,
+    voxel_at,
+)
 from .style import (
     INK,
     MUTED,
@@ -29,47 +43,13 @@ from .style import (
 
 #: Isodoses drawn, % of the prescription.
 ISODOSE_PERCENT = (110.0, 107.0, 100.0, 95.0, 80.0, 50.0, 30.0)
-#: Soft-tissue window of the CT, Hounsfield units (level 40, width 400).
-CT_WINDOW_HU = (-160.0, 240.0)
 #: Air shown around the body, and the most that is shown along the patient, mm.
 BORDER_MM = 8.0
 LENGTH_MM = 420.0
-#: Colour of an isodose by % of the prescription, cold to hot; between them the next lower holds.
-_ISODOSE_COLORS = (
-    (0.0, "#364fc7"),
-    (30.0, "#3b7ddd"),
-    (50.0, "#22b8cf"),
-    (80.0, "#40c057"),
-    (95.0, "#fcc419"),
-    (100.0, "#ff7a1a"),
-    (107.0, "#e03131"),
-    (110.0, "#d6149c"),
-)
 _WIDTH_IN = 10.0
 _GAP_MM = 10.0
 _HEADING_IN = 0.28
 _ROW_IN = 0.2
-
-
-@dataclass(frozen=True)
-class _View:
-    """One slice direction: array axes (0 z, 1 y, 2 x) and the letters at the picture's edges."""
-
-    name: str
-    normal: int
-    across: int
-    up: int
-    up_is_positive: bool
-    left: str
-    right: str
-    top: str
-    bottom: str
-
-
-_AXIAL = _View("Axial", 0, 2, 1, False, "R", "L", "A", "P")
-_CORONAL = _View("Coronal", 1, 2, 0, True, "R", "L", "S", "I")
-_SAGITTAL = _View("Sagittal", 2, 1, 0, True, "A", "P", "S", "I")
-_AXIS_LETTER = "zyx"
 
 
 def default_point_mm(case: Case, dose: DoseImage, target: str | None = None) -> Triple:
@@ -141,7 +121,7 @@ def dose_slices(
     else:
         shown = [case.structure(name) for name in structures]
     isodoses_gy = {p: p * prescription_gy / 100.0 for p in levels}
-    index = _voxel(case.grid, point_mm or default_point_mm(case, dose))
+    index = voxel_at(case.grid, point_mm or default_point_mm(case, dose))
     box = _shown_box_mm(case, index)
     colors = {name: readable_on_black(c) for name, c in structure_colors(case.structures).items()}
 
@@ -153,9 +133,9 @@ def dose_slices(
     height = tall + top_row + 2 * _HEADING_IN + gap
     figure = new_figure(_WIDTH_IN, height)
     places = {
-        _AXIAL: (0.0, height - _HEADING_IN - deep, wide, deep),
-        _CORONAL: (0.0, 0.0, wide, tall),
-        _SAGITTAL: (wide + gap, 0.0, deep, tall),
+        AXIAL: (0.0, height - _HEADING_IN - deep, wide, deep),
+        CORONAL: (0.0, 0.0, wide, tall),
+        SAGITTAL: (wide + gap, 0.0, deep, tall),
     }
     seen: set[str] = set()
     for view, (left, bottom, width, high) in places.items():
@@ -163,24 +143,25 @@ def dose_slices(
             (left / _WIDTH_IN, bottom / height, width / _WIDTH_IN, high / height),
             label=view.name.lower(),
         )
-        _draw_ct(axes, case, view, index[view.normal], box)
+        draw_ct(axes, case, view, index[view.normal], box)
         position = float(case.grid.axes_mm[view.normal][index[view.normal]])
-        plane = _dose_plane(dose, view, position)
+        plane = dose_plane(dose, view, position)
         if plane is not None:
-            _draw_isodoses(axes, dose.grid, view, plane, isodoses_gy)
+            draw_isodoses(axes, dose.grid, view, plane, isodoses_gy)
         for structure in shown:
-            if _draw_outline(axes, structure, view, position, colors[structure.name]):
+            color = colors[structure.name]
+            if draw_outline(axes, structure, view, position, color=color) is not None:
                 seen.add(structure.name)
         _draw_cuts(axes, case, view, index)
-        _draw_orientation(axes, view)
+        draw_orientation(axes, view)
         figure.text(
             left / _WIDTH_IN,
             (bottom + high + 0.07) / height,
-            f"{view.name}   {_AXIS_LETTER[view.normal]} = {position:.1f} mm".replace("-", "−"),
+            f"{view.name}   {AXIS_LETTER[view.normal]} = {position:.1f} mm".replace("-", "−"),
             fontsize=9.5,
             fontweight="bold",
         )
-    _draw_scale_bar(figure.axes[0])
+    draw_scale_bar(figure.axes[0])
     legend = figure.add_axes(
         (
             (wide + gap) / _WIDTH_IN,
@@ -195,15 +176,6 @@ def dose_slices(
     outlines = [(s, colors[s.name]) for s in shown if s.name in seen]
     _draw_legend(legend, levels, prescription_gy, float(dose.dose_gy.max()), outlines)
     return figure
-
-
-def _voxel(grid: Grid, point_mm: Triple) -> tuple[int, int, int]:
-    """Index (z, y, x) of the voxel that holds a point."""
-    index = tuple(int(np.floor(i + 0.5)) for i in grid.index_of(point_mm))
-    if not all(0 <= i < n for i, n in zip(index, grid.shape, strict=True)):
-        where = ", ".join(f"{p:.1f}" for p in point_mm)
-        raise InputError(f"the point ({where}) mm lies outside the CT; choose one inside it")
-    return index
 
 
 def _shown_box_mm(case: Case, index: tuple[int, int, int]) -> list[tuple[float, float]]:
@@ -224,117 +196,7 @@ def _shown_box_mm(case: Case, index: tuple[int, int, int]) -> list[tuple[float, 
     return limits
 
 
-def _plane(array: np.ndarray, view: _View, index: int) -> np.ndarray:
-    """One slice of a (z, y, x) array with the picture's vertical axis first."""
-    return np.take(array, index, axis=view.normal)  # the axes left are already (up, across)
-
-
-def _draw_ct(
-    axes: Axes, case: Case, view: _View, index: int, box: list[tuple[float, float]]
-) -> None:
-    across, up = (case.grid.edges_mm(k) for k in (view.across, view.up))
-    axes.imshow(
-        _plane(case.ct_hu, view, index),
-        cmap="gray",
-        vmin=CT_WINDOW_HU[0],
-        vmax=CT_WINDOW_HU[1],
-        extent=(across[0], across[-1], up[0], up[-1]),
-        origin="lower",
-        interpolation="bilinear",
-        aspect="equal",
-    )
-    low, high = box[view.up]
-    axes.set(
-        xlim=box[view.across],
-        ylim=(low, high) if view.up_is_positive else (high, low),
-        xticks=[],
-        yticks=[],
-        facecolor="black",
-        autoscale_on=False,
-    )
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-
-
-def _dose_plane(dose: DoseImage, view: _View, position_mm: float) -> np.ndarray | None:
-    """Dose on a slice, Gy, linear between dose planes; None where the dose grid does not reach."""
-    low, high = dose.grid.edges_mm(view.normal)[[0, -1]]
-    if not low <= position_mm <= high:
-        return None
-    count = dose.grid.shape[view.normal]
-    centres = dose.grid.axes_mm[view.normal]
-    spacing = dose.grid.spacing_mm[2 - view.normal]
-    place = float(np.clip((position_mm - centres[0]) / spacing, 0, count - 1))
-    below = min(int(place), max(count - 2, 0))
-    above = min(below + 1, count - 1)
-    part = place - below
-    return (1 - part) * _plane(dose.dose_gy, view, below) + part * _plane(
-        dose.dose_gy, view, above
-    )
-
-
-def _draw_isodoses(
-    axes: Axes,
-    grid: Grid,
-    view: _View,
-    plane_gy: np.ndarray,
-    isodoses_gy: dict[float, float],
-) -> None:
-    """Draw bands and lines; `isodoses_gy` holds the dose of every percentage, ascending."""
-    reached = {p: d for p, d in isodoses_gy.items() if d < plane_gy.max()}
-    if min(plane_gy.shape) < 2 or not reached:
-        return
-    doses = list(reached.values())
-    colors = [_isodose_color(p) for p in reached]
-    across, up = grid.axes_mm[view.across], grid.axes_mm[view.up]
-    axes.contourf(across, up, plane_gy, [*doses, np.inf], colors=colors, alpha=0.33)
-    axes.contour(across, up, plane_gy, doses, colors=colors, linewidths=0.9)
-
-
-def _isodose_color(percent: float) -> str:
-    return [color for start, color in _ISODOSE_COLORS if start <= percent][-1]
-
-
-def _draw_outline(
-    axes: Axes, structure: Structure, view: _View, position_mm: float, color: Rgb
-) -> bool:
-    """Outline a structure; say whether it is on this slice."""
-    occupancy = structure.occupancy
-    if occupancy.is_empty:
-        return False
-    box = occupancy.box_grid
-    edges = box.edges_mm(view.normal)
-    index = int(np.searchsorted(edges, position_mm, "right")) - 1
-    if not 0 <= index < box.shape[view.normal]:
-        return False
-    # A ring of empty voxels closes outlines that touch the box.
-    plane = np.pad(_plane(occupancy.values, view, index), 1)
-    if plane.max() <= 0.5:
-        return False
-    across, up = (
-        _with_ring(box.axes_mm[k], box.spacing_mm[2 - k]) for k in (view.across, view.up)
-    )
-    target = structure.type is StructureType.TARGET
-    external = structure.type is StructureType.EXTERNAL
-    lines = axes.contour(
-        across,
-        up,
-        plane,
-        [0.5],
-        colors=[color],
-        linewidths=1.0 if external else 1.7,
-        linestyles="solid" if target or external else "dashed",
-    )
-    if not external:
-        lines.set_path_effects([withStroke(linewidth=2.9, foreground="black", alpha=0.75)])
-    return True
-
-
-def _with_ring(centres: np.ndarray, spacing: float) -> np.ndarray:
-    return np.concatenate(([centres[0] - spacing], centres, [centres[-1] + spacing]))
-
-
-def _draw_cuts(axes: Axes, case: Case, view: _View, index: tuple[int, int, int]) -> None:
+def _draw_cuts(axes: Axes, case: Case, view: View, index: tuple[int, int, int]) -> None:
     """Mark where the two other slices cut this one, at the picture's edges only."""
     x = float(case.grid.axes_mm[view.across][index[view.across]])
     y = float(case.grid.axes_mm[view.up][index[view.up]])
@@ -342,47 +204,6 @@ def _draw_cuts(axes: Axes, case: Case, view: _View, index: tuple[int, int, int])
     for low, high in ((0.0, 0.03), (0.97, 1.0)):
         axes.axvline(x, low, high, **style)
         axes.axhline(y, low, high, **style)
-
-
-def _draw_orientation(axes: Axes, view: _View) -> None:
-    # Beside the cut marks, which may sit in the middle of an edge.
-    for letter, x, y, horizontal, vertical in (
-        (view.left, 0.012, 0.52, "left", "bottom"),
-        (view.right, 0.988, 0.52, "right", "bottom"),
-        (view.top, 0.52, 0.985, "left", "top"),
-        (view.bottom, 0.52, 0.015, "left", "bottom"),
-    ):
-        axes.text(
-            x,
-            y,
-            letter,
-            transform=axes.transAxes,
-            ha=horizontal,
-            va=vertical,
-            color="white",
-            fontsize=11,
-            fontweight="bold",
-            path_effects=[withStroke(linewidth=2.2, foreground="black")],
-        )
-
-
-def _draw_scale_bar(axes: Axes, length_mm: float = 50.0) -> None:
-    low, high = axes.get_xlim()
-    bottom, top = axes.get_ylim()
-    x = low + 0.03 * (high - low)
-    y = bottom + 0.035 * (top - bottom)
-    halo = [withStroke(linewidth=3.4, foreground="black")]
-    axes.plot([x, x + length_mm], [y, y], color="white", linewidth=2, path_effects=halo)
-    axes.text(
-        x + length_mm / 2,
-        y + 0.015 * (top - bottom),
-        f"{length_mm / 10:.0f} cm",
-        color="white",
-        ha="center",
-        va="bottom",
-        fontsize=8,
-        path_effects=[withStroke(linewidth=2, foreground="black")],
-    )
 
 
 def _legend_rows(isodose_rows: int, structure_rows: int) -> int:
@@ -408,7 +229,7 @@ def _draw_legend(
     heading(0.05, "Isodose")
     for row, percent in enumerate(sorted(levels, reverse=True), start=2):
         y = row * _ROW_IN + 0.06
-        color = _isodose_color(percent)
+        color = isodose_color(percent)
         axes.fill_between([0.05, 0.33], y - 0.055, y + 0.055, color=color, alpha=0.5, lw=0)
         axes.plot([0.05, 0.33], [y - 0.055, y - 0.055], color=color, lw=1.4)
         axes.text(0.78, y, f"{percent:g} %", ha="right", va="center", fontsize=9.2)

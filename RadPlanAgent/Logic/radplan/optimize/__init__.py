@@ -1,5 +1,7 @@
 """From objectives to fluence."""
 
+from .constrained import ConstrainedResult, ConstraintOutcome, optimize_constrained
+from .constraints import CONSTRAINT_KINDS, Constraint
 from .fall_off import fall_off_levels_gy
 from .objectives import FLUENCE, OBJECTIVE_FUNCTIONS, ROUGHNESS, Objective
 from .problem import FluenceProblem
@@ -8,9 +10,13 @@ from .solver import FluenceResult, SolverSettings, optimize_fluence
 from .voxels import StructureIndex
 
 __all__ = [
+    "CONSTRAINT_KINDS",
     "FLUENCE",
     "OBJECTIVE_FUNCTIONS",
     "ROUGHNESS",
+    "ConstrainedResult",
+    "Constraint",
+    "ConstraintOutcome",
     "FluenceProblem",
     "FluenceResult",
     "FluenceRoughness",
@@ -18,5 +24,6 @@ __all__ = [
     "SolverSettings",
     "StructureIndex",
     "fall_off_levels_gy",
+    "optimize_constrained",
     "optimize_fluence",
 ]

@@ -7,6 +7,8 @@ import base64
 import email.utils
 import json
 import logging
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -62,7 +64,7 @@ WITH_PICTURE = (Message("user", "What do you see?", (PICTURE,)),)
 
 @pytest.fixture(autouse=True)
 def no_settings_of_the_machine(monkeypatch, tmp_path):
-    for name in list(__import__("os").environ):
+    for name in list(os.environ):
         if name.startswith(("RADPLAN_LLM_", "OPENAI_")) or name.lower().endswith("_proxy"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("RADPLAN_LLM_SETTINGS", str(tmp_path / "llm.json"))
@@ -450,6 +452,14 @@ def test_a_wait_longer_than_the_deadline_ends_at_the_deadline():
             ask(model_of(server))
 
 
+@pytest.mark.parametrize("text", ["too many images per minute", "temperature of the GPU", "JSON"])
+def test_nothing_is_left_out_for_a_busy_server(text):
+    with ScriptedServer([fails(429, text), says(GOOD)]) as server:
+        reply = ask(model_of(server), WITH_PICTURE)
+    assert (reply.how, reply.pictures, reply.notes) == ("schema", 1, ())
+    assert server.requests[0].body == server.requests[1].body
+
+
 def test_used_up_account_is_not_asked_again():
     with ScriptedServer([fails(429, "quota", code="insufficient_quota")]) as server:
         with pytest.raises(ServerError, match="nothing left"):
@@ -583,6 +593,29 @@ def test_an_error_of_the_caller_aborts_the_request():
 
     with ScriptedServer([hangs]) as server, pytest.raises(ZeroDivisionError):
         ask(model_of(server), cancel_requested=lambda: bool(server.requests) and broken())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_aborts_the_request():
+    """Where nobody has taken over Ctrl-C."""
+    code = (
+        "import sys; from radplan.agent.llm import *\n"
+        "model = open_model(ModelSettings(url=sys.argv[1], model='x'))\n"
+        "try: model.ask([Message('user', 'x')], {}, 'x')\n"
+        "except KeyboardInterrupt: print('stopped')"
+    )
+    with ScriptedServer([hangs]) as server:
+        asking = subprocess.Popen(
+            [sys.executable, "-c", code, server.url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while not server.requests and asking.poll() is None:
+            time.sleep(0.02)
+        asking.send_signal(signal.SIGINT)
+        assert asking.communicate(timeout=20) == ("stopped\n", "")
+        assert server.requests[0].abandoned.wait(5)
 
 
 def test_works_inside_a_running_loop():

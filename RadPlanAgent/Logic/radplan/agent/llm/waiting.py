@@ -55,36 +55,29 @@ async def _watched(
     work: Coroutine[Any, Any, Result], deadline: float, cancel_requested: CancelRequested
 ) -> Result:
     task = asyncio.ensure_future(work)
-    try:
-        while not task.done():
-            check_cancelled(cancel_requested)
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                raise DeadlineError
-            await asyncio.wait({task}, timeout=min(POLL_S, left_s))
-        return task.result()
-    finally:
-        await _give_up({task})
+    while not task.done():
+        check_cancelled(cancel_requested)
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise DeadlineError
+        await asyncio.wait({task}, timeout=min(POLL_S, left_s))
+    return task.result()
 
 
 def _run(work: Coroutine[Any, Any, Result]) -> Result:
-    """What `asyncio.run` does, but without waiting for names that are still being resolved."""
+    """Do what `asyncio.run` does, but without waiting for names that are still being resolved."""
     loop = asyncio.new_event_loop()
     try:
         return loop.run_until_complete(work)
     finally:
-        # Something is left only if Ctrl-C came in between.
+        # Whatever ended the waiting, Ctrl-C included: what is still under way is given up.
         loop.run_until_complete(_give_up(asyncio.all_tasks(loop)))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
 
 
 async def _give_up(tasks: set[asyncio.Task]) -> None:
-    unfinished = {task for task in tasks if not task.done()}
-    for task in unfinished:
+    for task in tasks:
         task.cancel()
-    if unfinished:
-        done, _ = await asyncio.wait(unfinished, timeout=CLOSE_S)
-        for task in done:
-            if not task.cancelled():
-                task.exception()  # looked at, so that asyncio does not complain of it
+    if tasks:
+        await asyncio.wait(tasks, timeout=CLOSE_S)

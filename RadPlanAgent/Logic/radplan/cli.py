@@ -12,13 +12,19 @@ import math
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import __version__
 from .beams import BEAM_TEMPLATES
 from .errors import CancelledError, InputError
-from .llm_command import add_model_options, check_model, model_settings, models_of
+from .llm_command import (
+    add_model_options,
+    check_model,
+    model_options,
+    model_settings,
+    models_of,
+)
 from .protocol import Protocol, list_protocols, load_protocol
 
 DONE, BAD_INPUT, MUST_GOALS_UNMET, CANCELLED = 0, 2, 3, 4
@@ -110,7 +116,10 @@ def _parser() -> argparse.ArgumentParser:
         "--out", required=True, type=Path, metavar="DIR", help="session folder to make"
     )
     plan.add_argument(
-        "--planner", default="rules", metavar="NAME", help="who improves the plan (default: rules)"
+        "--planner",
+        default="rules",
+        metavar="NAME",
+        help="who improves the plan: rules or llm (default: rules)",
     )
     plan.add_argument(
         "--beams",
@@ -159,22 +168,9 @@ def _parser() -> argparse.ArgumentParser:
         help="rename a structure of the case; may be repeated",
     )
     plan.add_argument("--overwrite", action="store_true", help="replace the session in --out")
+    _add_llm_planner_options(plan)
 
-    resume = command(
-        "resume",
-        _resume,
-        "continue an interrupted session",
-        "Finished steps are checked against the audit log and kept. A finished session takes "
-        "more steps if --iterations allows them.",
-    )
-    resume.add_argument("session", type=Path, metavar="DIR", help="session folder")
-    resume.add_argument(
-        "--iterations",
-        type=_count,
-        metavar="N",
-        help="planning steps after the first plan, at most and in all (default: as first asked)",
-    )
-
+    _add_session_commands(command)
     dvh = command(
         "dvh",
         _dvh,
@@ -248,9 +244,93 @@ def _parser() -> argparse.ArgumentParser:
     )
     llm.add_argument("what", choices=["check", "models"], help="what to find out")
     add_model_options(llm)
+    return parser
+
+
+def _add_session_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Commands on sessions that exist."""
+    resume = command(
+        "resume",
+        _resume,
+        "continue an interrupted session",
+        "Finished steps are checked against the audit log and kept. A finished session takes "
+        "more steps if --iterations allows them.",
+    )
+    resume.add_argument("session", type=Path, metavar="DIR", help="session folder")
+    resume.add_argument(
+        "--iterations",
+        type=_count,
+        metavar="N",
+        help="planning steps after the first plan, at most and in all (default: as first asked)",
+    )
+    resume.add_argument(
+        "--allow-remote",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="host that the session's language model may be asked on; may be repeated",
+    )
+    replay = command(
+        "replay",
+        _replay,
+        "repeat a recorded session without a server",
+        "What a language model said is taken from the audit log. Says where the steps differ.",
+    )
+    replay.add_argument("session", type=Path, metavar="DIR", help="session folder")
+    replay.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="session folder to make"
+    )
     report = command("report", _report, "write the report of a finished session anew")
     report.add_argument("session", type=Path, metavar="DIR", help="session folder")
-    return parser
+
+
+def _add_llm_planner_options(plan: argparse.ArgumentParser) -> None:
+    add_model_options(plan, "llm-")
+    group = plan.add_argument_group("planning with a language model")
+    group.add_argument(
+        "--preview",
+        action="store_true",
+        help="make the first plan, write down what would be sent about it, and send nothing",
+    )
+    group.add_argument(
+        "--llm-temperature", type=float, metavar="T", help="of the replies (default: 0.2)"
+    )
+    group.add_argument("--llm-seed", type=int, metavar="N", help="of the replies")
+    group.add_argument(
+        "--no-vision", action="store_true", help="do without the expert who reads pictures"
+    )
+    group.add_argument(
+        "--llm-examples", type=_count, metavar="N", help="reference plans to show (default: 3)"
+    )
+    group.add_argument(
+        "--llm-proposals",
+        type=_count,
+        metavar="N",
+        help="ask for so many proposals and take the best after a quick trial (default: 1)",
+    )
+    group.add_argument("--max-tokens", type=_count, metavar="N", help="budget of all replies")
+    group.add_argument("--max-seconds", type=float, metavar="S", help="budget of time")
+    group.add_argument(
+        "--max-cost", type=float, metavar="C", help="budget of money, by the prices in llm.json"
+    )
+
+
+def _llm_request(options: argparse.Namespace):
+    from .planners import LlmRequest
+
+    planner = {
+        "vision": False if options.no_vision else None,
+        "examples": options.llm_examples,
+        "proposals": options.llm_proposals,
+        "most_tokens": options.max_tokens,
+        "most_seconds": options.max_seconds,
+        "most_cost": options.max_cost,
+    }
+    sampling = {"temperature": options.llm_temperature, "seed": options.llm_seed}
+    return LlmRequest(
+        model_options(options, "llm-") | sampling,
+        {name: value for name, value in planner.items() if value is not None},
+    )
 
 
 def _count(text: str) -> int:
@@ -297,6 +377,8 @@ def _plan(options: argparse.Namespace) -> int:
         processes=options.processes,
         structure_names=_renames(options.map),
         overwrite=options.overwrite,
+        llm=_llm_request(options),
+        preview=options.preview,
     )
     with Console() as console:
         outcome = plan(request, console)
@@ -308,7 +390,7 @@ def _resume(options: argparse.Namespace) -> int:
     from .planning import resume
 
     with Console() as console:
-        outcome = resume(options.session, console, options.iterations)
+        outcome = resume(options.session, console, options.iterations, tuple(options.allow_remote))
     return _finish(outcome)
 
 
@@ -319,6 +401,8 @@ def _finish(outcome) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     print(format_scorecard(outcome.scorecard))
     print(f"\nPlanning ended because {outcome.stop_reason}.")
+    for sentence in outcome.unmet:
+        print(f"- {sentence}")
     print(f"Report: {outcome.folder / 'report.html'}")
     print(BANNER)
     return DONE if outcome.scorecard.must_met else MUST_GOALS_UNMET
@@ -408,6 +492,19 @@ def _llm(options: argparse.Namespace) -> int:
         line, enough = check_model(settings, console.cancel_requested)
     print(line)
     return DONE if enough else BAD_INPUT
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from .console import Console
+    from .replay_command import replay
+
+    with Console() as console:
+        outcome, differences = replay(options.session, options.out, console)
+    for difference in differences:
+        print(f"differs: {difference}")
+    if not differences:
+        print(f"{options.session}: every step is the same, bit for bit")
+    return _finish(outcome)
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from . import __version__
-from .agent.rules import RulesPlanner
 from .agent.trajectory import Step
 from .beams import Beam, make_beams
 from .case import Case
@@ -26,15 +24,16 @@ from .influence import choose_dose_grid, estimate_memory, influence_matrix
 from .influence.matrix import InfluenceMatrix
 from .io import load_case
 from .outputs import write_outputs, write_session_report
+from .planners import LlmRequest, MakePlanner, planner_maker, planner_settings
+from .preview import write_preview
 from .progress import never, silent
 from .protocol import Binding, load_protocol, protocol_from_dict
 from .scorecard import Scorecard
-from .session import Planner, PlanningSession, SessionSettings
+from .session import PlanningSession, SessionSettings
 from .session_folder import SessionFolder
 
 #: Packages whose versions a plan depends on.
 RECORDED_PACKAGES = ("numpy", "scipy", "pyRadPlan", "pydicom", "slicer-core")
-PLANNERS: dict[str, Callable[[], Planner]] = {"rules": RulesPlanner}
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class PlanRequest:
     out : Path
         The session folder to make.
     planner : str
-        A key of `PLANNERS`.
+        A key of `radplan.planners.PLANNERS`.
     beams : str, optional
         Template or gantry angles; the protocol's when not given.
     max_steps : int
@@ -66,6 +65,10 @@ class PlanRequest:
         Renames structures of the case before the protocol is held against it.
     overwrite : bool
         Whether an existing session in `out` is replaced.
+    llm : LlmRequest
+        Which language model plans, if one does.
+    preview : bool
+        Whether only the first plan is made, and written down what a language model would be sent.
     """
 
     case: str
@@ -80,16 +83,19 @@ class PlanRequest:
     processes: int | None = None
     structure_names: dict[str, str] | None = None
     overwrite: bool = False
+    llm: LlmRequest = field(default_factory=LlmRequest)
+    preview: bool = False
 
 
 @dataclass(frozen=True)
 class PlanOutcome:
-    """A finished plan: where it is, how good it is, what was left out."""
+    """A finished plan: where it is, how good it is, why it ended, what is unmet or left out."""
 
     folder: Path
     scorecard: Scorecard
     stop_reason: str
     warnings: tuple[str, ...]
+    unmet: tuple[str, ...] = ()
 
 
 class Observer:
@@ -130,7 +136,16 @@ def plan(request: PlanRequest, observer: Observer) -> PlanOutcome:
     CancelledError
         If the person stopped it; finished steps are kept and `resume` continues.
     """
-    planner = _planner(request.planner)
+    if request.preview and request.planner != "llm":
+        raise InputError("--preview shows what a language model is sent: add --planner llm")
+    llm_settings = planner_settings(request.planner, request.llm)
+    make_planner = planner_maker(
+        request.planner,
+        llm_settings,
+        observer.cancel_requested,
+        tuple(request.llm.model.get("allow_remote") or ()),
+        request.preview,
+    )
     folder = SessionFolder(request.out.absolute())
     check_out(folder, request.overwrite)
     protocol = load_protocol(request.protocol)
@@ -156,17 +171,23 @@ def plan(request: PlanRequest, observer: Observer) -> PlanOutcome:
             "optimizer": asdict(SessionSettings()),
             "cache_dir": str(request.cache_dir.absolute()) if request.cache_dir else None,
             "processes": request.processes,
-        },
+        }
+        | llm_settings,
         "versions": versions(),
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created": _now(),
     }
     influence = _influence(case, binding, beams, grid, content["settings"], observer)
     content |= {"engine": influence.engine, "fingerprint": influence.fingerprint}
     folder.create(case, content)
-    return _run(case, binding, influence, folder, content, planner, observer)
+    return _run(case, binding, influence, folder, content, make_planner, observer, request.preview)
 
 
-def resume(path: Path, observer: Observer, max_steps: int | None = None) -> PlanOutcome:
+def resume(
+    path: Path,
+    observer: Observer,
+    max_steps: int | None = None,
+    allow_remote: tuple[str, ...] = (),
+) -> PlanOutcome:
     """Continue an interrupted session, or give a finished one more steps.
 
     Parameters
@@ -176,28 +197,70 @@ def resume(path: Path, observer: Observer, max_steps: int | None = None) -> Plan
     observer : Observer
     max_steps : int, optional
         Steps after the first plan, in all; as first asked for when not given.
+    allow_remote : tuple of str
+        Hosts other than this machine that a language model may be asked on; a session folder
+        does not say.
     """
     folder = SessionFolder(path.absolute())
     content = folder.read_session()
     folder.check_inputs(content)
-    planner = _planner(content["planner"])
+    make_planner = planner_maker(
+        content["planner"], content["settings"], observer.cancel_requested, allow_remote
+    )
+    if max_steps is not None:
+        content["settings"]["max_steps"] = max_steps
+    case, binding, influence = _stored(folder, content, observer)
+    return _run(case, binding, influence, folder, content, make_planner, observer)
+
+
+def repeat(
+    source: SessionFolder,
+    content: dict,
+    out: Path,
+    make_planner: MakePlanner,
+    observer: Observer,
+) -> PlanOutcome:
+    """Plan once more what a session planned, in another folder.
+
+    Parameters
+    ----------
+    source : SessionFolder
+    content : dict
+        What `SessionFolder.read_session` gave.
+    out : Path
+        The session folder to make.
+    make_planner : callable
+    observer : Observer
+    """
+    source.check_inputs(content)
+    folder = SessionFolder(out.absolute())
+    check_out(folder, overwrite=False)
+    case, binding, influence = _stored(source, content, observer)
+    ends = ("stop_reason", "unmet", "best_step")
+    content = {k: v for k, v in content.items() if k not in ends}
+    content |= {"state": "running", "versions": versions(), "created": _now()}
+    folder.create(case, content)
+    return _run(case, binding, influence, folder, content, make_planner, observer)
+
+
+def _stored(
+    folder: SessionFolder, content: dict, observer: Observer
+) -> tuple[Case, Binding, InfluenceMatrix]:
+    """Case, protocol and matrix of a session; `InputError` if the engine is another one."""
     protocol = protocol_from_dict(content["protocol"], str(folder.session_path))
     beams = tuple(
         Beam(**(b | {"isocenter_mm": tuple(b["isocenter_mm"])})) for b in content["beams"]
     )
     grid = Grid(**content["dose_grid"])
-    settings = content["settings"]
-    if max_steps is not None:
-        settings["max_steps"] = max_steps
     case = load_case_file(folder.case_path)
     binding = protocol.resolve(case.names)
-    influence = _influence(case, binding, beams, grid, settings, observer)
+    influence = _influence(case, binding, beams, grid, content["settings"], observer)
     if influence.fingerprint != content["fingerprint"]:
         raise InputError(
-            f"{path}: the dose engine ({influence.engine}) is not the one that this session was "
-            f"made with ({content['engine']}); start a new session"
+            f"{folder.path}: the dose engine ({influence.engine}) is not the one that this "
+            f"session was made with ({content['engine']}); start a new session"
         )
-    return _run(case, binding, influence, folder, content, planner, observer)
+    return case, binding, influence
 
 
 def _run(
@@ -206,8 +269,9 @@ def _run(
     influence: InfluenceMatrix,
     folder: SessionFolder,
     content: dict,
-    planner: Planner,
+    make_planner: MakePlanner,
     observer: Observer,
+    preview: bool = False,
 ) -> PlanOutcome:
     session = PlanningSession(
         case, binding.protocol, influence, folder, progress=observer.progress
@@ -222,16 +286,21 @@ def _run(
     session.restore()
     folder.remove_leftovers()
     folder.write_session(content | {"state": "running"})
+    planner = make_planner(session)
     try:
+        if preview:
+            return _preview(session, planner, folder, content, observer)
         reason = session.run(
             planner, max_steps, observer.progress, observer.cancel_requested, observer.step
         )
+        unmet = session.unmet_goals()
+        session.log("stop", {"reason": reason, "unmet": unmet})
         warnings = write_outputs(session, folder, provenance, observer.progress)
         content |= {
             "state": "done",
             "best_step": session.best.step.index,
             "stop_reason": reason,
-            "unmet": session.unmet_goals(),
+            "unmet": unmet,
         }
         folder.write_session(content)
         write_session_report(session, folder, observer.progress)
@@ -245,7 +314,28 @@ def _run(
         with suppress(OSError):  # what stopped it is what must be told
             folder.write_session(content)
         raise
-    return PlanOutcome(folder.path, session.best.step.scorecard, reason, tuple(warnings))
+    return PlanOutcome(
+        folder.path, session.best.step.scorecard, reason, tuple(warnings), tuple(unmet)
+    )
+
+
+def _preview(
+    session: PlanningSession,
+    planner,  # noqa: ANN001 - an LlmPlanner, whose module is not imported without need
+    folder: SessionFolder,
+    content: dict,
+    observer: Observer,
+) -> PlanOutcome:
+    """Make the first plan, and write down what a language model would be sent about it."""
+    if session.best is None:
+        observer.step(session.start(observer.progress, observer.cancel_requested))
+    path = write_preview(folder.llm_path, planner.preview(session.situation))
+    reason = (
+        f"this is a preview: nothing was sent; {path} holds what would be; radplan resume "
+        f"{folder.path} goes on"
+    )
+    folder.write_session(content | {"state": "previewed", "stop_reason": reason, "best_step": 0})
+    return PlanOutcome(folder.path, session.best.step.scorecard, reason, ())
 
 
 def influence_for(
@@ -284,12 +374,6 @@ def _influence(
     )
 
 
-def _planner(name: str) -> Planner:
-    if name not in PLANNERS:
-        raise InputError(f"planner {name!r} is not available; there are {', '.join(PLANNERS)}")
-    return PLANNERS[name]()
-
-
 def check_out(folder: SessionFolder, overwrite: bool) -> None:
     """Refuse a place where no session can be made, before anything long begins."""
     path = folder.path
@@ -324,6 +408,10 @@ def isocenter(case: Case, binding: Binding) -> Triple:
     for name in _target_names(binding):
         union = np.maximum(union, case.structure(name).occupancy.onto(case.grid).array())
     return Occupancy.from_array(case.grid, union).centroid_mm
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def versions() -> dict[str, str]:

@@ -71,7 +71,7 @@ class SessionSettings:
 
     first: SolverSettings = SolverSettings(max_iterations=400, relative_improvement=5e-6)
     later: SolverSettings = SolverSettings(
-        max_iterations=150, relative_improvement=1e-5, sample_first=False
+        max_iterations=100, relative_improvement=1e-5, sample_first=False
     )
     trial: SolverSettings = SolverSettings(
         max_iterations=40, relative_improvement=1e-4, sample_first=False
@@ -165,6 +165,7 @@ class PlanningSession:
             self.case,
             self.best_dose,
             self.best.structure_doses,
+            self._index,
         )
 
     def log(self, kind: str, data: dict) -> None:
@@ -419,22 +420,23 @@ class PlanningSession:
             assessment=proposal.assessment,
         )
         plan = self._evaluated(step, fluence)
-        kept, outcome, expectations = True, "first plan", ()
+        shortcoming, outcome, expectations = "", "first plan", ()
         if before is not None:
             after = plan.step.scorecard
             shortcoming = self.quality(plan.step).shortcoming(self.quality(before))
             collapsed = collapse(before.scorecard, after, self.protocol)
             if collapsed:
                 shortcoming = f"{COLLAPSE}, {collapsed}"
-            kept = not shortcoming
             outcome = compare(before.scorecard, after)
-            if not kept:
+            if shortcoming:
                 outcome += f"; undone: {shortcoming}"
             expectations = hold_expectations(proposal.expectations, before.scorecard, after)
+        kept = not shortcoming
         step = replace(
             plan.step,
             kept=kept,
             outcome=outcome,
+            shortcoming=shortcoming,
             expectations=expectations,
             seconds=time.perf_counter() - began,
         )

@@ -302,6 +302,7 @@ def step_to_dict(step: Step) -> dict:
         "seconds": round(step.seconds, 3),
         "author": step.author,
         "note": step.note,
+        "shortcoming": step.shortcoming,
         "assessment": step.assessment.to_dict() if step.assessment else None,
         "expectations": [expectation_to_dict(e) for e in step.expectations],
     }
@@ -341,6 +342,7 @@ def step_from_dict(values: dict, objectives: list[dict]) -> Step:
             # Sessions made before these were known lack them.
             author=values.get("author", ""),
             note=values.get("note", ""),
+            shortcoming=values.get("shortcoming", ""),
             assessment=assessment_from_dict(values["assessment"])
             if values.get("assessment")
             else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -105,6 +105,22 @@ def find_objective(objectives: Sequence[Objective], objective_id: str) -> Object
             return objective
     known = ", ".join(o.id for o in objectives)
     raise InputError(f"there is no objective {objective_id!r}; there are {known}")
+
+
+def with_own_ids(actions: Sequence[Action], taken: Iterable[str]) -> tuple[Action, ...]:
+    """The actions, those that add objectives with ids that neither `taken` nor another has."""
+    taken = set(taken)
+    result = []
+    for action in actions:
+        if isinstance(action, AddObjective):
+            base, number = action.objective.id, 1
+            while action.objective.id in taken:
+                number += 1
+                objective = replace(action.objective, id=f"{base}#{number}")
+                action = replace(action, objective=objective)
+            taken.add(action.objective.id)
+        result.append(action)
+    return tuple(result)
 
 
 def describe_action(action: Action, objectives: Sequence[Objective]) -> str:

@@ -7,7 +7,7 @@ in it are structure tokens (`radplan.agent.tokens`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from ..errors import InputError
 from ..scorecard import Scorecard, sorted_for_reading
@@ -62,6 +62,10 @@ class Assessment:
     directions: tuple[str, ...]
     author: str
     notes: tuple[str, ...] = ()
+
+    def noted(self, notes: Sequence[str]) -> Assessment:
+        """The same with more notes, each once."""
+        return replace(self, notes=tuple(dict.fromkeys((*self.notes, *notes))))
 
     def to_dict(self) -> dict:
         """Plain values for JSON."""

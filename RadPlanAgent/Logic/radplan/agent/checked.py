@@ -45,6 +45,11 @@ class Checker:
         """Names of all fields."""
         return tuple(str(name) for name in self._fields)
 
+    def peek(self, name: str) -> str:
+        """A text as it is, in lower case; empty if it is none. Notes nothing."""
+        value = self._fields.get(name)
+        return value.strip().lower() if isinstance(value, str) else ""
+
     def text(self, name: str, longest: int) -> str:
         """A text, cut after `longest` characters."""
         value = self._fields.get(name)

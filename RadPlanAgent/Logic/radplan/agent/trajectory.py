@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..case import Case, DoseImage
 from ..metrics import StructureDose
-from ..optimize import Objective
+from ..optimize import Objective, StructureIndex
 from ..protocol import Protocol
 from ..scorecard import Scorecard
 from .actions import Action
@@ -120,6 +120,8 @@ class Step:
         What was seen in the plan that the step builds on.
     expectations : tuple of ExpectationOutcome
         What was expected of the actions, and what came of it.
+    shortcoming : str
+        Why it was undone; empty if it was kept.
     """
 
     index: int
@@ -139,6 +141,7 @@ class Step:
     note: str = ""
     assessment: Assessment | None = None
     expectations: tuple[ExpectationOutcome, ...] = ()
+    shortcoming: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,8 @@ class Situation:
         Of the best plan.
     structure_doses : mapping of name to StructureDose
         Of the best plan.
+    index : StructureIndex
+        Voxels of structures and helpers, by which objectives are evaluated.
     """
 
     protocol: Protocol
@@ -174,6 +179,7 @@ class Situation:
     case: Case
     dose: DoseImage
     structure_doses: Mapping[str, StructureDose]
+    index: StructureIndex
 
 
 @dataclass(frozen=True)

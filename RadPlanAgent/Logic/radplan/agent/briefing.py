@@ -1,0 +1,105 @@
+"""The texts that the voices of a language model are given about case and plan.
+
+What stays the same from step to step comes first, so that servers can keep what they have read.
+"""
+
+from __future__ import annotations
+
+from ..optimize import OBJECTIVE_FUNCTIONS
+from ..resources import resource_path
+from .anatomy import anatomy_facts, anatomy_text
+from .assessment import PROBLEM_KINDS, Assessment
+from .facts import dvh_text, protocol_text, scorecard_text
+from .guard import LARGEST_LEVEL_STEP, MOST_ACTIONS
+from .objective_facts import objective_values, objectives_text
+from .view import View
+
+#: What each function is good for, in a few words; its parameters are added from the optimizer.
+FUNCTION_WORDS = {
+    "squared_deviation": "everything away from a level",
+    "squared_overdosing": "everything above a level",
+    "squared_underdosing": "everything below a level",
+    "mean_dose": "the mean dose itself",
+    "squared_mean_overdosing": "the mean dose above a level",
+    "dose_variance": "unevenness, whatever the level",
+    "soft_maximum": "the maximum above a level",
+    "geud": "the generalized mean above a level; a = 1 mean, a = 8 and more near the maximum",
+    "max_dvh": "volume above a level beyond what is allowed",
+    "min_dvh": "volume below a level beyond what is allowed",
+}
+
+
+def prompt(name: str, **values: str) -> str:
+    """A prompt of ``Resources/Prompts`` with its placeholders filled in."""
+    text = resource_path("Prompts", f"{name}.md").read_text(encoding="utf-8")
+    for key, value in values.items():
+        text = text.replace("{{" + key + "}}", value)
+    return text.strip()
+
+
+def section(title: str, text: str) -> str:
+    """A titled part of a prompt."""
+    return f"## {title}\n{text.strip()}"
+
+
+def case_text(view: View) -> str:
+    """Anatomy and protocol."""
+    s = view.situation
+    facts = anatomy_facts(s.case, s.protocol, s.structures.occupancies)
+    return "\n\n".join(
+        (
+            section("Anatomy", anatomy_text(facts, view.tokens)),
+            section("Protocol", protocol_text(s.protocol, view.tokens)),
+        )
+    )
+
+
+def numbers(view: View) -> str:
+    """Scorecard and dose-volume table of the best plan."""
+    s = view.situation
+    table = dvh_text(s.structure_doses, s.protocol, s.external, view.tokens)
+    return "\n\n".join((scorecard(view), section("Dose-volume table", table)))
+
+
+def scorecard(view: View) -> str:
+    """Scorecard of the best plan."""
+    text = scorecard_text(view.situation.best.scorecard, view.tokens)
+    return section(f"Scorecard of the best plan (step {view.best.index})", text)
+
+
+def objectives(view: View) -> str:
+    """Objectives of the best plan, with what each measures and costs."""
+    s = view.situation
+    shown = [o for o in s.best.objectives if not o.on_fluence]
+    values = objective_values(shown, s.index, s.dose.dose_gy)
+    return section("Objectives of the best plan", objectives_text(shown, view.objectives, values))
+
+
+def assessment(seen: Assessment, title: str = "Assessment of the best plan") -> str:
+    """What an evaluator says of the best plan."""
+    lines = [f"Verdict: {seen.verdict}"]
+    lines += [
+        f"{number}. {p.structure}, {p.kind}: {p.text}"
+        for number, p in enumerate(seen.problems, start=1)
+    ]
+    lines += [f"- {direction}" for direction in seen.directions]
+    return section(title, "\n".join(lines))
+
+
+def planner_prompt(view: View) -> str:
+    """The planner's instructions, with what exists in this case."""
+    return prompt(
+        "planner",
+        level_step_gy=f"{LARGEST_LEVEL_STEP * view.protocol.highest.dose_gy:g}",
+        most_actions=str(MOST_ACTIONS),
+        functions="; ".join(
+            f"{name} ({', '.join(spec.parameters) or 'no parameters'}): {FUNCTION_WORDS[name]}"
+            for name, spec in OBJECTIVE_FUNCTIONS.items()
+        ),
+        structures=", ".join(view.structures),
+    )
+
+
+def kinds() -> str:
+    """The kinds of problems, for prompts."""
+    return ", ".join(f'"{kind}"' for kind in PROBLEM_KINDS)

@@ -11,19 +11,22 @@ import numpy as np
 from ..errors import InputError
 from ..progress import CancelRequested, ProgressReport, never, silent
 from .constraints import Constraint
+from .objectives import Objective
 from .penalty import Penalty
 from .problem import FluenceProblem
-from .solver import FluenceResult, SolverSettings, optimize_fluence, projected_gradient_norm
-from .verify import ExactCost
+from .solver import SolverSettings, optimize_fluence
+from .verify import ExactCost, projected_gradient_norm
 
 #: Most rounds; and no further one begins after so many times the iterations of one optimization.
 MOST_ROUNDS, ITERATION_BUDGET = 30, 10
 #: The cost of the objectives has settled when a round changes it by no more than this share.
 SETTLED = 3e-4
-#: Nothing can be done when so many rounds on end leave this share of what is missed. Then that
-#: is made to count so many times as much as the objectives.
-HOPELESS_ROUNDS, HOPELESS_SHARE, DOMINANCE = 4, 0.9, 1e3
-#: Cost of the objectives below this share of that of no dose at all is no measure for penalties.
+#: When so many rounds on end leave this share of what is missed, a few rounds try whether the
+#: constraints can be kept at all. If not, what is missed is made to count so many times as much
+#: as the objectives.
+HOPELESS_ROUNDS, HOPELESS_SHARE, FEASIBILITY_ROUNDS, DOMINANCE = 4, 0.9, 4, 1e3
+#: Cost of the objectives below this share of that at the start, or without dose, is no measure for
+#: penalties.
 SMALLEST_COST_SHARE = 1e-3
 #: One constraint is in conflict with another when it takes back this share of its push.
 CONFLICT_SHARE = 0.1
@@ -125,7 +128,7 @@ def optimize_constrained(
     constraints : sequence of Constraint
     start : ndarray of float64, (n_beamlets,)
     settings : SolverSettings, optional
-        Of every round.
+        Of every round; `small_gradient` has no part.
     progress, cancel_requested
         As for `optimize_fluence`.
 
@@ -149,9 +152,10 @@ def optimize_constrained(
     bound on the mean of the tail would be convex, but asks for more than D_x does: it can call
     infeasible what is not.)
 
-    When rounds no longer help, a last one looks for the fluence that misses the constraints by
-    the least, Σ volume·violation² over their voxels; objectives hardly count in it. Its
-    violations are those reported.
+    When rounds no longer help, objectives are left out, to find how little can be missed:
+    the least Σ volume·violation² over the voxels of all constraints. If that is nothing, rounds
+    go on with stronger penalties; if not, its violations are those reported. For constraints on
+    D_x this is no proof that they cannot be kept.
     """
     settings = settings or SolverSettings()
     if not constraints:
@@ -161,6 +165,10 @@ def optimize_constrained(
         return rounds.run()
     finally:
         rounds.restore()
+
+
+class _CancelledError(Exception):
+    """Leaves the rounds."""
 
 
 class _Rounds:
@@ -194,42 +202,18 @@ class _Rounds:
 
     def run(self) -> ConstrainedResult:
         """Rounds until the constraints are kept and the cost has settled, or it is no use."""
-        penalties = self._penalties
-        no_dose = self._exact_cost(np.zeros(self._problem.n_beamlets))
-        first_norm = projected_gradient_norm(
-            self._fluence, self._exact_cost(self._fluence).gradient
-        )
-        missed: list[float] = []
-        cost, status = np.inf, "iteration limit"
-        while True:
-            latest = self._optimize()
-            before, cost = cost, self._exact_cost(self._fluence).value
-            if latest.status == "cancelled":
-                status = "cancelled"
-                break
-            free = not any(p.weight for p in penalties)
-            settled = free or abs(before - cost) <= SETTLED * abs(cost)
-            if settled and all(p.is_kept for p in penalties):
-                status = "converged"
-                break
-            missed.append(sum(p.missed for p in penalties))
-            scale = max(abs(cost), SMALLEST_COST_SHARE * no_dose.value) or 1.0
-            if _is_hopeless(missed) and not all(p.is_tolerable for p in penalties):
-                for penalty in penalties:
-                    penalty.restart(DOMINANCE * scale / missed[-1])
-                self._set_terms()
-                latest, status = self._optimize(), "infeasible"
-                cost = self._exact_cost(self._fluence).value
-                break
-            if self._rounds == MOST_ROUNDS or self._iterations >= self._budget:
-                break
-            for penalty in penalties:
-                penalty.update(scale)
-            self._set_terms()
+        first = self._exact_cost(self._fluence)
+        first_norm = projected_gradient_norm(self._fluence, first.gradient)
+        no_dose = self._exact_cost(np.zeros_like(self._fluence))
+        least = SMALLEST_COST_SHARE * max(abs(first.value), abs(no_dose.value))
+        try:
+            status = self._descend(least)
+        except _CancelledError:
+            status = "cancelled"
         gradient = self._problem.exact_cost(self._problem.objectives, self._fluence).gradient
         return ConstrainedResult(
             fluence=self._fluence,
-            objective_value=cost,
+            objective_value=self._exact_cost(self._fluence).value,
             outcomes=self._outcomes(),
             status=status,
             rounds=self._rounds,
@@ -237,20 +221,79 @@ class _Rounds:
             evaluations=self._evaluations,
             projected_gradient=projected_gradient_norm(self._fluence, gradient)
             / (first_norm or 1.0),
-            shortcuts=latest.shortcuts,
+            shortcuts=self._latest.shortcuts,
             seconds=time.perf_counter() - self._began,
         )
 
-    def _set_terms(self) -> None:
+    def _descend(self, least_cost: float) -> str:
+        """Go from round to round; returns why it ended."""
+        penalties = self._penalties
+        missed: list[float] = []
+        cost, known_feasible = np.inf, False
+        while True:
+            self._optimize()
+            before, cost = cost, self._exact_cost(self._fluence).value
+            free = not any(p.weight for p in penalties)
+            settled = free or abs(before - cost) <= SETTLED * abs(cost)
+            if settled and all(p.is_kept for p in penalties):
+                return "converged"
+            if self._rounds >= MOST_ROUNDS or self._iterations >= self._budget:
+                return "iteration limit"
+            missed.append(sum(p.missed for p in penalties))
+            without_measure = free and abs(cost) <= least_cost
+            in_doubt = without_measure or _is_hopeless(missed)
+            if in_doubt and not (known_feasible or self._tolerable):
+                self._miss_least()
+                if not self._tolerable:
+                    self._spare_objectives()
+                    return "infeasible"
+                # It was the penalties that were too weak: now a measure is known for them.
+                known_feasible, missed = True, []
+                cost = self._exact_cost(self._fluence).value
+                for penalty in penalties:
+                    penalty.restart(abs(cost) or 1.0)
+            else:
+                for penalty in penalties:
+                    penalty.update(max(abs(cost), least_cost) or 1.0)
+            self._set_terms(self._objectives)
+
+    @property
+    def _tolerable(self) -> bool:
+        return all(p.is_tolerable for p in self._penalties)
+
+    def _miss_least(self) -> None:
+        """Minimize what is missed, whatever the objectives cost."""
+        least = np.inf
+        for _ in range(FEASIBILITY_ROUNDS):
+            for penalty in self._penalties:
+                penalty.count_by_volume(1.0)
+            self._set_terms(())
+            self._optimize()
+            before, least = least, sum(p.missed for p in self._penalties)
+            if self._tolerable or least > HOPELESS_SHARE * before:
+                break
+
+    def _spare_objectives(self) -> None:
+        """Of the fluences that miss the least, find one of little cost."""
+        cost = abs(self._exact_cost(self._fluence).value)
+        missed = sum(p.missed for p in self._penalties)
+        for penalty in self._penalties:
+            penalty.count_by_volume(DOMINANCE * cost / missed if cost else 1.0)
+        self._set_terms(self._objectives)
+        self._optimize()
+
+    def _set_terms(self, objectives: Sequence[Objective]) -> None:
         """Have the next round count objectives and penalties."""
         terms = [p.objective() for p in self._penalties if p.weight]
-        self._problem.set_objectives([*self._objectives, *terms])
+        self._problem.set_objectives([*objectives, *terms])
 
-    def _optimize(self) -> FluenceResult:
+    def _optimize(self) -> None:
         """One round."""
         done = self._iterations
         settings = replace(
-            self._settings, sample_first=self._settings.sample_first and self._rounds == 0
+            self._settings,
+            sample_first=self._settings.sample_first and self._rounds == 0,
+            small_gradient=None,
         )
         self._rounds += 1
 
@@ -266,7 +309,9 @@ class _Rounds:
             penalty.look(self._fluence)
         self._iterations += result.iterations
         self._evaluations += result.evaluations
-        return result
+        self._latest = result
+        if result.status == "cancelled":
+            raise _CancelledError
 
     def _exact_cost(self, fluence: np.ndarray) -> ExactCost:
         """Cost of the objectives alone."""

@@ -42,7 +42,7 @@ class Penalty:
         self._share = np.ones(1) if self._is_mean else self._voxels.share
         self._sign = -1.0 if constraint.is_minimum else 1.0
         self._shift_gy = np.zeros_like(self._share)
-        self.weight, self.violation_gy = 0.0, np.inf
+        self.weight, self._first_missed, self.violation_gy = 0.0, 0.0, np.inf
 
     def look(self, fluence: np.ndarray) -> None:
         """Take the dose of a fluence, on all voxels in double precision."""
@@ -54,6 +54,8 @@ class Penalty:
         held_gy = np.array([self.achieved_gy]) if self._is_mean else dose
         self._held = self.constraint.held_voxels(held_gy, self._share)
         self._excess_gy = self._sign * (held_gy - self.constraint.dose_gy)
+        if not (self._first_missed or self.is_kept):
+            self._first_missed = self._mean_square()
 
     @property
     def is_kept(self) -> bool:
@@ -84,7 +86,12 @@ class Penalty:
             self.weight *= GROWTH
             self._shift_gy /= GROWTH  # the multipliers stay
 
-    def restart(self, weight_per_cc: float) -> None:
+    def restart(self, cost: float) -> None:
+        """Forget the multipliers; begin again as strong as a cost, if ever missed before."""
+        self._shift_gy[:] = 0
+        self.weight = cost / self._first_missed if self._first_missed else 0.0
+
+    def count_by_volume(self, weight_per_cc: float) -> None:
         """Forget the multipliers; every cc counts the same in all constraints."""
         self._shift_gy[:] = 0
         self.weight = weight_per_cc * self._volume_cc

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
 
 from radplan.beams import Beam
-from radplan.bench import CaseBench, Run, _against, bench_table, write_bench
+from radplan.bench import (
+    CaseBench,
+    Run,
+    ScalingBench,
+    optimizer_table,
+    scaling_table,
+    write_optimizer_bench,
+    write_scaling_bench,
+)
+from radplan.bench.memory import peak_growth_bytes
+from radplan.bench.optimizers import _against, bench_runs
+from radplan.bench.problem import BenchProblem
+from radplan.bench.scaling import ScalingPoint, evaluation_time
 from radplan.errors import InputError
 from radplan.geometry import Grid, Occupancy
 from radplan.influence.matrix import Beamlets, InfluenceMatrix
@@ -72,7 +86,67 @@ def test_ratio_is_time_to_come_within_one_percent(tmp_path):
     assert (slow.ours_seconds, slow.ratio) == (2.0, 20.0)
     better = _against(Run("better", 8.0, 40.0, 40.0, 500, ((40.0, 8.0),)), ours)
     assert better.ratio is None, "ours never came there"
-    bench = CaseBench("case", "protocol", 9, 30, 99, 4, 240, 0.4, 1e-3, (), (ours, slow, better))
-    assert "| case | slow | 10 | 40.0 | 40.0 | 500 | 2.0 s | 20 |" in bench_table([bench])
-    write_bench(tmp_path, [bench])
+    bench = CaseBench("case", "protocol", 9, 30, 99, 4, 240, (), "max_dvh", (ours, slow, better))
+    table = optimizer_table([bench])
+    assert "| case | slow | 10 | 40.0 | 40.0 | 500 |  |  | 2.0 s | 20 |" in table
+    assert "| case | radplan, to the end | none (max_dvh) |" in table
+    write_optimizer_bench(tmp_path, [bench])
     assert {p.name for p in tmp_path.iterdir()} == {"bench.json", "convergence_case.png"}
+
+
+@pytest.fixture
+def bench_problem(problem):
+    """The same as every optimizer is given it, with quadratic objectives."""
+    influence, masks = problem
+    regions = {name: Occupancy.from_array(influence.grid, mask) for name, mask in masks.items()}
+    objectives = (
+        Objective("PTV", "squared_underdosing", 100.0, 50.0),
+        Objective("PTV", "squared_overdosing", 50.0, 52.0),
+        Objective("Organ", "mean_dose", 2.0),
+    )
+    return BenchProblem(influence, regions, objectives)
+
+
+def test_run_to_the_end_converges_and_is_no_worse(bench_problem, monkeypatch):
+    monkeypatch.setattr("radplan.bench.optimizers.peer_solvers", tuple)
+    announced = []
+    (ours, to_the_end), shortcuts, why = bench_runs(bench_problem, announced.append)
+    assert announced == ["radplan", "radplan, to the end"]
+    assert (why, bool(shortcuts)) == ("", True)
+    assert to_the_end.projected_gradient <= 1.01e-6
+    assert to_the_end.cost <= ours.cost * (1 + 1e-9)
+    assert ours.curve[-1] == (ours.seconds, ours.cost)
+
+
+def test_no_run_to_the_end_where_an_objective_is_not_quadratic(bench_problem, monkeypatch):
+    monkeypatch.setattr("radplan.bench.optimizers.peer_solvers", tuple)
+    dvh = Objective("Organ", "max_dvh", 5.0, 10.0, 20.0)
+    problem = replace(bench_problem, objectives=(*bench_problem.objectives, dvh))
+    runs, _, why = bench_runs(problem, lambda name: None)
+    assert [run.name for run in runs] == ["radplan"]
+    assert why == "max_dvh: not quadratic"
+
+
+def test_peak_memory_counts_what_is_written_to_and_given_back():
+    megabyte = 1_000_000
+    if peak_growth_bytes(lambda: None) is None:
+        pytest.skip("this system does not tell the peak of resident memory")
+
+    def work():
+        np.ones(100 * megabyte, np.uint8)
+        np.empty(400 * megabyte, np.uint8)
+
+    assert 95 * megabyte < peak_growth_bytes(work) < 130 * megabyte
+
+
+def test_scaling_counts_the_entries_of_voxels_with_objectives(bench_problem, tmp_path):
+    point = evaluation_time(bench_problem, 3.0)
+    # The organ has a mean dose only, which is one vector.
+    target = bench_problem.influence.matrix[:60]
+    assert (point.beams, point.beamlets) == (1, 30)
+    assert point.counted_entries == target.nnz < point.entries
+    larger = ScalingPoint(9, 2.5, 300, 2_000_000, 1_500_000, 3.21, 6.0, 4.0)
+    bench = ScalingBench("case", "protocol", (point, larger))
+    assert "| 9 | 2.5 | 300 | 2.0 | 1.5 | 3.2 | 6.0 | 4.00 |" in scaling_table(bench)
+    write_scaling_bench(tmp_path, bench)
+    assert {p.name for p in tmp_path.iterdir()} == {"scaling_case.json", "scaling_case.png"}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from .convergence import CostCurve, convergence_figure
 from .dvh import DvhCurve, GoalMarker, dvh_figure
 from .history import GoalHistory, StepLabel, trajectory_figure
+from .scaling import EvaluationTime, scaling_figure
 from .slices import ISODOSE_PERCENT, default_point_mm, dose_slices
 from .style import save_png
 
@@ -17,6 +18,7 @@ __all__ = [
     "ISODOSE_PERCENT",
     "CostCurve",
     "DvhCurve",
+    "EvaluationTime",
     "GoalHistory",
     "GoalMarker",
     "StepLabel",
@@ -25,5 +27,6 @@ __all__ = [
     "dose_slices",
     "dvh_figure",
     "save_png",
+    "scaling_figure",
     "trajectory_figure",
 ]

@@ -1,0 +1,255 @@
+"""Our optimizer and pyRadPlan's on the same problem, in one run on one machine.
+
+Same influence matrix, same objectives on the same voxels, same start (no fluence at all). Every
+cost is evaluated by the same code, on all voxels, in double precision.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..case_checks import bind
+from ..influence.pyradplan_optimizer import PeerObjective, peer_fluence, peer_solvers
+from ..io import load_case
+from ..optimize import FluenceProblem, SolverSettings, StructureIndex, optimize_fluence
+from ..planning import Observer, PlanRequest, influence_for
+from ..protocol import load_protocol
+from ..session import SessionSettings
+from .memory import peak_growth_bytes
+from .problem import BenchProblem, first_plan_problem
+
+#: Our run counts as there when its cost is at most this much above the peer's last.
+CLOSE_ENOUGH = 1.01
+#: Points of our run at which the cost on all voxels is evaluated, for the plot and the crossing.
+CURVE_POINTS = 40
+#: Settings with which ours goes on long enough to be compared with the end of the peer's.
+DESCENT = SolverSettings(max_iterations=2000, relative_improvement=1e-6)
+#: Settings with which ours converges.
+TO_THE_END = replace(SessionSettings().first, small_gradient=1e-6)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One optimizer on one problem.
+
+    Parameters
+    ----------
+    name : str
+    cost : float
+        On all voxels, in double precision.
+    seconds, processor_seconds : float
+        Preparation included; the latter over all threads.
+    evaluations : int
+        Of cost and gradient; ours to the end has others besides.
+    curve : tuple of (float, float)
+        Seconds and cost on the way.
+    projected_gradient : float or None
+        Of ours: how far the conditions of optimality are missed, relative to the start.
+    memory : float or None
+        Of ours: matrix and all that the optimizer adds at its peak, relative to the matrix as
+        stored.
+    ratio : float or None
+        Of a peer: its seconds over those ours needs to come within 1 % of its cost; None where
+        ours does not.
+    ours_seconds : float or None
+        Those seconds.
+    """
+
+    name: str
+    cost: float
+    seconds: float
+    processor_seconds: float
+    evaluations: int
+    curve: tuple[tuple[float, float], ...]
+    projected_gradient: float | None = None
+    memory: float | None = None
+    ratio: float | None = None
+    ours_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class CaseBench:
+    """All runs on one case.
+
+    Parameters
+    ----------
+    case, protocol : str
+    beams, beamlets, nonzeros, objectives : int
+    voxels : int
+        Of all structures with objectives, together.
+    shortcuts : tuple of str
+        What ours did to be fast.
+    not_to_the_end : str
+        Why there is no run to the end; empty where there is one.
+    runs : tuple of Run
+    """
+
+    case: str
+    protocol: str
+    beams: int
+    beamlets: int
+    nonzeros: int
+    objectives: int
+    voxels: int
+    shortcuts: tuple[str, ...]
+    not_to_the_end: str
+    runs: tuple[Run, ...]
+
+
+def bench_optimizer(
+    case_name: str,
+    protocol_name: str,
+    cache_dir: Path | None,
+    observer: Observer,
+    quadratic: bool = False,
+) -> CaseBench:
+    """Optimize the first plan of a case with every optimizer there is.
+
+    Parameters
+    ----------
+    case_name, protocol_name : str
+        What `radplan.io.load_case` and `load_protocol` take.
+    cache_dir : Path, optional
+        Where influence matrices are kept.
+    observer : Observer
+    quadratic : bool
+        Whether objectives are left out with which ours cannot go to the end.
+    """
+    case, binding = bind(load_case(case_name, observer.progress), load_protocol(protocol_name))
+    request = PlanRequest(case_name, protocol_name, Path(), cache_dir=cache_dir)
+    influence = influence_for(case, binding, request, observer)
+    problem = first_plan_problem(case, binding.protocol, influence, quadratic)
+    runs, shortcuts, not_to_the_end = bench_runs(
+        problem, lambda name: observer.note(f"{case.name}: {name}")
+    )
+    return CaseBench(
+        case.name,
+        protocol_name,
+        len(influence.beams),
+        influence.n_beamlets,
+        int(influence.matrix.nnz),
+        len(problem.objectives),
+        int(sum(np.count_nonzero(region.values) for region in problem.regions.values())),
+        shortcuts,
+        not_to_the_end,
+        runs,
+    )
+
+
+def bench_runs(
+    problem: BenchProblem, announce: Callable[[str], None]
+) -> tuple[tuple[Run, ...], tuple[str, ...], str]:
+    """Every optimizer on one problem, each announced by its name.
+
+    Returns
+    -------
+    tuple of Run, tuple of str, str
+        The runs, our shortcuts, and why there is no run to the end.
+    """
+    _warm_up(problem)
+    announce("radplan")
+    ours, shortcuts = _our_run("radplan", problem, DESCENT)
+    runs, not_to_the_end = [ours], ""
+    if problem.not_quadratic:
+        not_to_the_end = f"{', '.join(problem.not_quadratic)}: not quadratic"
+    else:
+        announce("radplan, to the end")
+        runs.append(_our_run("radplan, to the end", problem, TO_THE_END)[0])
+    for solver in peer_solvers():
+        announce(f"pyRadPlan, {solver}")
+        runs.append(_against(_peer_run(problem, solver), ours))
+    return tuple(runs), shortcuts, not_to_the_end
+
+
+def _warm_up(problem: BenchProblem) -> None:
+    """Load compiled loops, which happens once per process, before anything is timed."""
+    small = FluenceProblem(
+        problem.influence, StructureIndex(problem.regions, voxel_limit=10), problem.objectives
+    )
+    optimize_fluence(small, problem.start, SolverSettings(max_iterations=2))
+
+
+class _RecordedProblem(FluenceProblem):
+    """Remembers when which fluence was evaluated."""
+
+    def __init__(self, *args, clock: Callable[[], float]) -> None:
+        self.evaluated: list[tuple[float, np.ndarray]] = []
+        self._clock = clock
+        super().__init__(*args)
+
+    def value_and_gradient(self, fluence: np.ndarray) -> tuple[float, np.ndarray]:
+        result = super().value_and_gradient(fluence)
+        self.evaluated.append((self._clock(), fluence.copy()))
+        return result
+
+
+def _our_run(
+    name: str, problem: BenchProblem, settings: SolverSettings
+) -> tuple[Run, tuple[str, ...]]:
+    """Ours with some settings, once for its memory and once for its time; and its shortcuts."""
+
+    def optimized(make: Callable[..., FluenceProblem]):
+        index = StructureIndex(problem.regions, SessionSettings().voxel_limit)
+        prepared = make(problem.influence, index, problem.objectives)
+        return prepared, optimize_fluence(prepared, problem.start, settings)
+
+    growth = peak_growth_bytes(lambda: optimized(FluenceProblem))
+    began, processor = time.perf_counter(), time.process_time()
+    recorded, result = optimized(
+        lambda *args: _RecordedProblem(*args, clock=lambda: time.perf_counter() - began)
+    )
+    seconds, processor = time.perf_counter() - began, time.process_time() - processor
+    last = len(recorded.evaluated) - 1
+    chosen = np.unique(np.geomspace(1, last, CURVE_POINTS).astype(int))
+    on_the_way = [recorded.evaluated[k] for k in chosen]
+    cost = problem.cost(result.fluence)
+    run = Run(
+        name,
+        cost,
+        seconds,
+        processor,
+        result.evaluations,
+        (*((when, problem.cost(fluence)) for when, fluence in on_the_way), (seconds, cost)),
+        result.projected_gradient,
+        None if growth is None else 1 + growth / problem.stored_bytes,
+    )
+    return run, result.shortcuts
+
+
+def _peer_run(problem: BenchProblem, solver: str) -> Run:
+    processor = time.process_time()
+    given = [
+        PeerObjective(
+            problem.regions[o.structure].mask(),
+            o.function,
+            o.weight,
+            o.dose_gy,
+            o.volume_percent,
+        )
+        for o in problem.objectives
+    ]
+    result = peer_fluence(problem.influence, given, solver)
+    # It tells its cost at every evaluation, not when; evaluations take equal times.
+    when = np.linspace(0, result.seconds, len(result.history) + 1)[1:]
+    curve = tuple(zip(when.tolist(), map(float, result.history), strict=True))
+    return Run(
+        f"pyRadPlan, {solver}",
+        problem.cost(result.fluence),
+        result.seconds,
+        time.process_time() - processor,
+        len(result.history),
+        curve,
+    )
+
+
+def _against(peer: Run, ours: Run) -> Run:
+    """The peer's run with how long ours took to come as far."""
+    there = [seconds for seconds, cost in ours.curve if cost <= CLOSE_ENOUGH * peer.cost]
+    if not there:
+        return peer
+    return replace(peer, ratio=peer.seconds / min(there), ours_seconds=min(there))

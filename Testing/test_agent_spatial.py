@@ -269,3 +269,16 @@ def test_gaps_between_borders() -> None:
     far = Border(box((40, 0, 0), (50, 4, 4)), GRID)
     assert left.gap_mm(far) == pytest.approx(20.0, abs=2.0)
     assert far.gap_mm(left) == left.gap_mm(far)
+
+
+def test_islands_apart_from_the_targets() -> None:
+    entry = box((44, 26, -4), (52, 34, 4))  # at the left and back, 58 Gy
+    spill = facts_of(painted((entry, 58.0))).spills[0]
+    (island,) = spill.islands
+    assert island.volume_cc == pytest.approx(entry.sum() * VOXEL_CC)
+    assert island.peak_gy == pytest.approx(58.0)
+    assert island.center_mm == pytest.approx((48.0, 30.0, 0.0), abs=1.5)
+    assert island.direction == ("left", "posterior")
+    assert island.distance_mm == pytest.approx(np.hypot(44, 26) - TARGET_RADIUS_MM, abs=3)
+    assert "an island of" in spill.sentence(TOKENS)
+    assert facts_of(uniform_dose()).spills[0].islands == ()

@@ -18,7 +18,7 @@ from ..geometry import Grid, Occupancy, Triple
 from ..protocol import Protocol
 from .borders import Border, half_filled, points_mm
 from .directions import direction_shares, direction_words
-from .spots import ColdSpot, HotSpot, Share, SpatialFacts, Spill
+from .spots import ColdSpot, HotSpot, Island, Share, SpatialFacts, Spill
 
 #: Hot spots are above these, % of the highest prescription; cold ones below this, % of their own.
 HOT_PERCENT = (107.0, 110.0)
@@ -315,7 +315,8 @@ def _spill(
     targets = tuple(n for n, gy in scene.prescription_gy.items() if gy >= least_gy)
     in_targets = _union(scene.regions, targets, scene.grid)
     covered = np.zeros(scene.grid.shape, bool)
-    for region in _regions(in_body >= level_gy, scene.grid):
+    regions = _regions(in_body >= level_gy, scene.grid)
+    for region in regions:
         covered[_slices(region.start, region.stop)] |= region.mask
     voxel_cc = scene.grid.voxel_volume_cc
     volume_cc = np.count_nonzero(covered) * voxel_cc
@@ -324,6 +325,7 @@ def _spill(
     outside = covered & (in_targets < 0.5)
     reach_mm, reach_direction, reach_point, organ, organ_mm = 0.0, (), None, "", 0.0
     by_direction: tuple[tuple[str, float], ...] = ()
+    islands: tuple[Island, ...] = ()
     indices = np.argwhere(outside)
     if len(indices):
         border = Border(in_targets >= 0.5, scene.grid)
@@ -338,6 +340,11 @@ def _spill(
         reach_point = tuple(map(float, points[furthest]))
         organ, organ_mm = _nearest_organ(scene, points[furthest])
         some = points_mm(indices[:: 1 + len(indices) // _MOST_POINTS], scene.grid)
+        islands = tuple(
+            _island(region, in_body, border)
+            for region in regions
+            if not region.of(in_targets).any()
+        )
         shares = direction_shares(some - border.nearest(some)[1])
         by_direction = tuple(
             (word, 100 * share)
@@ -360,6 +367,18 @@ def _spill(
         organ_mm,
         by_direction,
         _covered(scene, outside, targets),
+        islands,
+    )
+
+
+def _island(region: _Region, in_body: np.ndarray, targets: Border) -> Island:
+    center = region.center_mm
+    return Island(
+        region.volume_cc,
+        float(region.of(in_body).max()),
+        tuple(map(float, center)),
+        targets.gap_mm(region.border),
+        direction_words(center - targets.nearest(center)[1]),
     )
 
 

@@ -156,6 +156,28 @@ class ColdSpot:
 
 
 @dataclass(frozen=True)
+class Island:
+    """A part of an isodose that touches none of its targets.
+
+    Parameters
+    ----------
+    volume_cc, peak_gy : float
+    center_mm : tuple of float
+        LPS (x, y, z).
+    distance_mm : float
+        Gap between it and the nearest target.
+    direction : tuple of str
+        Where its centre lies, seen from the nearest point of the targets.
+    """
+
+    volume_cc: float
+    peak_gy: float
+    center_mm: Triple
+    distance_mm: float
+    direction: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Spill:
     """What an isodose covers beyond the targets that it is meant for.
 
@@ -187,6 +209,8 @@ class Spill:
     covered : tuple of Share
         What it covers, outside its targets, of organs and of targets with a lower prescription;
         by % of the structure, the largest first.
+    islands : tuple of Island
+        Its parts that touch none of its targets, such as where beams enter; the largest first.
     """
 
     percent: float
@@ -204,6 +228,7 @@ class Spill:
     reach_organ_distance_mm: float
     by_direction: tuple[tuple[str, float], ...]
     covered: tuple[Share, ...]
+    islands: tuple[Island, ...]
 
     def sentence(self, tokens: StructureTokens) -> str:
         """The spill in one sentence."""
@@ -231,6 +256,14 @@ class Spill:
                 for s in self.covered[:MOST_PARTS]
             )
             text += f"; covers {parts}"
+        if self.islands:
+            first = self.islands[0]
+            more = f" and {len(self.islands) - 1} smaller" if len(self.islands) > 1 else ""
+            text += (
+                f"; apart from the targets an island of {number(first.volume_cc, 2)} cc, peak "
+                f"{first.peak_gy:.1f} Gy, {first.distance_mm:.0f} mm "
+                f"{direction_text(first.direction)}{more}"
+            )
         return text
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
@@ -25,7 +26,8 @@ _ISODOSE_COLORS = (
     (0.0, "#364fc7"),
     (30.0, "#3b7ddd"),
     (50.0, "#22b8cf"),
-    (80.0, "#40c057"),
+    (55.0, "#40c057"),
+    (84.0, "#a9e34b"),
     (95.0, "#fcc419"),
     (100.0, "#ff7a1a"),
     (107.0, "#e03131"),
@@ -69,13 +71,21 @@ def _plane(array: np.ndarray, view: View, index: int) -> np.ndarray:
 
 
 def draw_ct(
-    axes: Axes, case: Case, view: View, index: int, box: list[tuple[float, float]]
+    axes: Axes,
+    case: Case,
+    view: View,
+    index: int,
+    box: list[tuple[float, float]],
+    grey_levels: int = 256,
 ) -> None:
-    """Draw a CT slice; `box` are the limits of the picture along (z, y, x), LPS mm."""
+    """Draw a CT slice; `box` are the limits of the picture along (z, y, x), LPS mm.
+
+    Fewer grey levels make smaller files: most of a picture's bytes are noise of the CT.
+    """
     across, up = (case.grid.edges_mm(k) for k in (view.across, view.up))
     axes.imshow(
         _plane(case.ct_hu, view, index),
-        cmap="gray",
+        cmap=colormaps["gray"].resampled(grey_levels),
         vmin=CT_WINDOW_HU[0],
         vmax=CT_WINDOW_HU[1],
         extent=(across[0], across[-1], up[0], up[-1]),
@@ -137,6 +147,22 @@ def isodose_color(percent: float) -> str:
     return [color for start, color in _ISODOSE_COLORS if start <= percent][-1]
 
 
+def structure_plane(structure: Structure, view: View, position_mm: float) -> np.ndarray | None:
+    """Occupancy of a structure's box on a slice with a ring of empty voxels around it.
+
+    The ring closes outlines that touch the box. None where no voxel is more than half filled.
+    """
+    occupancy = structure.occupancy
+    if occupancy.is_empty:
+        return None
+    box = occupancy.box_grid
+    index = int(np.searchsorted(box.edges_mm(view.normal), position_mm, "right")) - 1
+    if not 0 <= index < box.shape[view.normal]:
+        return None
+    plane = np.pad(_plane(occupancy.values, view, index), 1)
+    return plane if plane.max() > 0.5 else None
+
+
 def draw_outline(
     axes: Axes,
     structure: Structure,
@@ -153,18 +179,10 @@ def draw_outline(
     ndarray of float64, (n, 2), or None
         Points of the outline (across, up), mm; None where the structure is not on this slice.
     """
-    occupancy = structure.occupancy
-    if occupancy.is_empty:
+    plane = structure_plane(structure, view, position_mm)
+    if plane is None:
         return None
-    box = occupancy.box_grid
-    edges = box.edges_mm(view.normal)
-    index = int(np.searchsorted(edges, position_mm, "right")) - 1
-    if not 0 <= index < box.shape[view.normal]:
-        return None
-    # A ring of empty voxels closes outlines that touch the box.
-    plane = np.pad(_plane(occupancy.values, view, index), 1)
-    if plane.max() <= 0.5:
-        return None
+    box = structure.occupancy.box_grid
     across, up = (
         _with_ring(box.axes_mm[k], box.spacing_mm[2 - k]) for k in (view.across, view.up)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import wraps
+from io import BytesIO
 from pathlib import Path
 from typing import ParamSpec
 
@@ -94,16 +95,25 @@ def readable_on_black(color: Rgb, least: float = 0.16) -> Rgb:
 def save_png(figure: Figure, path: Path, dpi: int = 150) -> Path:
     """Write a figure as PNG; the file appears complete or not at all.
 
-    The file holds no date and no software version, so that equal figures are equal files.
-
     Raises
     ------
     OSError
         If the folder cannot be written to.
     """
-    with written_by_rename(path) as file, mpl.rc_context(), warnings.catch_warnings():
+    with written_by_rename(path) as file:
+        file.write(png_bytes(figure, dpi))
+    return Path(path)
+
+
+def png_bytes(figure: Figure, dpi: int = 150) -> bytes:
+    """A figure as PNG file.
+
+    The file holds no date and no software version, so that equal figures are equal files.
+    """
+    file = BytesIO()
+    with mpl.rc_context(), warnings.catch_warnings():
         mpl.rcdefaults()
         # A name in a script that the font lacks is drawn as boxes; the page has it in full.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
-    return Path(path)
+    return file.getvalue()

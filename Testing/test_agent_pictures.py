@@ -48,6 +48,7 @@ def fall_off(hot_mm: tuple | None = None) -> DoseImage:
     dose = RX_GY * np.exp(-np.maximum(distance - TARGET_RADIUS_MM, 0) / 25)
     if hot_mm is not None:
         dose[ball(hot_mm, 6.0)] = 1.11 * RX_GY
+        dose[ball(hot_mm, 2.0)] = 1.12 * RX_GY
     return DoseImage(GRID, dose.astype(np.float32))
 
 

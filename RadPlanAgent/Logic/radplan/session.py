@@ -32,6 +32,7 @@ from .optimize import (
     StructureIndex,
     optimize_fluence,
 )
+from .plan_history import CURRENT, PlanHistory, history_of
 from .progress import CancelRequested, ProgressReport, check_cancelled, never, silent
 from .protocol import Protocol
 from .scorecard import Scorecard
@@ -41,6 +42,8 @@ from .session_folder import SessionFolder, expectation_to_dict
 ROUNDING = 3e-7
 #: How the outcome of a step that lost a target says so.
 COLLAPSE = "collapse"
+#: Why planners see a step as undone that once was kept.
+UNDONE_BY_PERSON = "a person went back to an earlier plan"
 
 
 class Planner(Interface):
@@ -140,7 +143,9 @@ class PlanningSession:
         self.evaluator = DoseEvaluator(case, protocol, influence.grid, progress)
         self.structures = make_planning_structures(case, protocol, influence.grid)
         self.steps: list[Step] = []
+        #: The current plan, on which everybody builds: the best so far, or what a person chose.
         self.best: Plan | None = None
+        self.history = PlanHistory()
         self._organs = tuple(
             s.name
             for s in case.of_type(StructureType.OAR)
@@ -160,7 +165,7 @@ class PlanningSession:
             self._organs,
             self.case.external.name,
             self.structures,
-            tuple(self.steps),
+            with_undone(self.steps, self.best.step),
             self.best.step,
             self.case,
             self.best_dose,
@@ -204,8 +209,16 @@ class PlanningSession:
         proposal: Proposal,
         progress: ProgressReport = silent,
         cancel_requested: CancelRequested = never,
+        always_keep: bool = False,
     ) -> Step:
         """Try a proposal on the best plan; it becomes the best plan if it is better.
+
+        Parameters
+        ----------
+        proposal : Proposal
+        progress, cancel_requested
+        always_keep : bool
+            Whether it becomes the current plan even if it is worse, as what a person wants does.
 
         Raises
         ------
@@ -231,7 +244,34 @@ class PlanningSession:
             self.settings.later,
             progress,
             cancel_requested,
+            always_keep,
         )
+
+    def preview(
+        self,
+        proposal: Proposal,
+        settings: SolverSettings | None = None,
+        progress: ProgressReport = silent,
+        cancel_requested: CancelRequested = never,
+    ) -> Plan:
+        """What a quick optimization makes of a proposal on the best plan; nothing is recorded.
+
+        Raises
+        ------
+        InputError
+            If an action is not allowed.
+        CancelledError
+        """
+        objectives, _ = self._objectives_after(proposal)
+        result = self._optimized(
+            objectives,
+            self.best.fluence,
+            settings or self.settings.trial,
+            progress,
+            cancel_requested,
+        )
+        fluence, _ = self._normalized(result.fluence)
+        return self._evaluated(replace(self.best.step, index=len(self.steps)), fluence)
 
     def try_out(
         self,
@@ -250,16 +290,12 @@ class PlanningSession:
         trials: list[Trial] = []
         for proposal in proposals:
             try:
-                objectives, _ = self._objectives_after(proposal)
+                step = self.preview(
+                    proposal, progress=progress, cancel_requested=cancel_requested
+                ).step
             except InputError as error:
                 trials.append(Trial(proposal, None, None, str(error)))
                 continue
-            result = self._optimized(
-                objectives, self.best.fluence, self.settings.trial, progress, cancel_requested
-            )
-            fluence, _ = self._normalized(result.fluence)
-            step = replace(self.best.step, index=len(self.steps))
-            step = self._evaluated(step, fluence).step
             trial = Trial(proposal, step.scorecard, self.quality(step))
             better = (
                 i
@@ -319,14 +355,41 @@ class PlanningSession:
 
     def restore(self) -> None:
         """Load the steps that the folder holds, checking each against its own fluence."""
+        self.history = history_of(self.folder.read_log())
         for stored in self.folder.read_steps():
             plan = self._evaluated(stored.step, stored.fluence)
             stored.check(plan.step.scorecard)
             self.steps.append(plan.step)
-            if plan.step.kept:
+            if plan.step.index == self.history.current:
                 self.best = plan
         if self.steps:
             self._audit.append("resumed", {"steps": len(self.steps)})
+
+    def plan_of(self, index: int) -> Plan:
+        """The plan of a step: its fluence as stored, its dose from that, bit for bit as it was."""
+        if not 0 <= index < len(self.steps):
+            raise InputError(f"there is no step {index}; there are 0 to {len(self.steps) - 1}")
+        if self.best is not None and index == self.best.step.index:
+            return self.best
+        return self._evaluated(self.steps[index], self.folder.read_step(index).fluence)
+
+    def move(self, how: str, step: int, author: str) -> Step:
+        """Make the plan of another step the current one, and log who wanted it.
+
+        Parameters
+        ----------
+        how : str
+            ``undo``, ``redo`` or ``select``.
+        step : int
+            Where it leads to.
+        author : str
+        """
+        history = self.history.moved(how, step)
+        plan = self.plan_of(step)
+        before = self.history.current
+        self.log(CURRENT, {"how": how, "step": step, "from": before, "author": author})
+        self.history, self.best = history, plan
+        return plan.step
 
     def unmet_goals(self) -> list[str]:
         """One sentence per unmet goal: by how much, and what pursuing it further cost."""
@@ -396,6 +459,7 @@ class PlanningSession:
         settings: SolverSettings,
         progress: ProgressReport,
         cancel_requested: CancelRequested,
+        always_keep: bool = False,
     ) -> Step:
         """Optimize, normalise, judge, compare with the best plan, and write the step."""
         began = time.perf_counter()
@@ -428,7 +492,10 @@ class PlanningSession:
             if collapsed:
                 shortcoming = f"{COLLAPSE}, {collapsed}"
             outcome = compare(before.scorecard, after)
-            if shortcoming:
+            if shortcoming and always_keep:
+                outcome += f"; kept as asked for, though no better: {shortcoming}"
+                shortcoming = ""
+            elif shortcoming:
                 outcome += f"; undone: {shortcoming}"
             expectations = hold_expectations(proposal.expectations, before.scorecard, after)
         kept = not shortcoming
@@ -458,7 +525,7 @@ class PlanningSession:
         )
         self.steps.append(step)
         if kept:
-            self.best = replace(plan, step=step)
+            self.best, self.history = replace(plan, step=step), self.history.select(step.index)
         return step
 
     def _normalized(self, fluence: np.ndarray) -> tuple[np.ndarray, float]:
@@ -476,6 +543,20 @@ class PlanningSession:
         reached_gy = self.evaluator.coverage_gy(self.influence.dose_gy(fluence * scale))
         scale *= (1 + ROUNDING) * primary.dose_gy / reached_gy
         return fluence * scale, scale
+
+
+def with_undone(steps: Sequence[Step], current: Step) -> tuple[Step, ...]:
+    """The steps as planners see them: what a person went back on counts as undone."""
+    leading, step = set(), current
+    while step is not None:
+        leading.add(step.index)
+        step = None if step.base is None else steps[step.base]
+    return tuple(
+        replace(s, kept=False, shortcoming=UNDONE_BY_PERSON)
+        if s.kept and s.index not in leading
+        else s
+        for s in steps
+    )
 
 
 def _pursued(step: Step) -> list[str]:

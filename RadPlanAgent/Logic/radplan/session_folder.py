@@ -235,8 +235,7 @@ class SessionFolder:
         InputError
             If a step is missing, damaged or was changed, or the log was.
         """
-        entries = read_audit(self.audit_path) if self.audit_path.is_file() else []
-        logged = [entry["data"] for entry in entries if entry["kind"] == "step"]
+        logged = [entry["data"] for entry in self.read_log() if entry["kind"] == "step"]
         found = sorted(p for p in self.steps_path.glob("[0-9]*") if p.is_dir())
         unfinished = self.step_path(len(logged))
         strangers = [p for p in found[len(logged) :] if p != unfinished]
@@ -246,6 +245,15 @@ class SessionFolder:
         if unfinished in found:
             shutil.rmtree(unfinished)
         return steps
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """All entries of the audit log; none where there is no log yet."""
+        return read_audit(self.audit_path) if self.audit_path.is_file() else []
+
+    def read_step(self, index: int) -> StoredStep:
+        """One step that the audit log tells of; `InputError` if it is damaged or was changed."""
+        logged = [entry["data"] for entry in self.read_log() if entry["kind"] == "step"]
+        return self._read_step(index, logged[index])
 
     def step_path(self, index: int) -> Path:
         """Folder of one step."""

@@ -232,18 +232,50 @@ def _judge(
         prescription_gy=protocol.prescription_gy.get(goal.structure),
         external_dose=external,
     )
+    return goal_result(goal, achieved, metric_note(goal.metric, dose))
+
+
+def goal_result(goal: ClinicalGoal, achieved: float, note: str = "") -> GoalResult:
+    """A goal held against a value, in the goal's unit."""
     margin = goal.value - achieved if goal.op == "<=" else achieved - goal.value
     met = margin >= -max(GOAL_TOLERANCE * goal.value, ZERO_TOLERANCE)
     if met:
         margin = max(margin, 0.0)
-    return GoalResult(
-        goal,
-        achieved,
-        met,
-        margin,
-        margin / goal.value if goal.value else margin,
-        metric_note(goal.metric, dose),
-    )
+    relative = margin / goal.value if goal.value else margin
+    return GoalResult(goal, achieved, met, margin, relative, note)
+
+
+def scorecard_from_dict(stored: Mapping, protocol: Protocol) -> Scorecard:
+    """Read back what `Scorecard.to_dict` wrote, given the same protocol.
+
+    Raises
+    ------
+    InputError
+        If its goals are not the protocol's, or something is missing.
+    """
+    try:
+        results = []
+        for row, goal in zip(stored["goals"], protocol.goals, strict=True):
+            own = GoalResult(goal).to_dict()
+            if any(row[key] != own[key] for key in ("structure", "metric", "op", "value", "unit")):
+                raise InputError(f"scorecard: its goals are not those of protocol {protocol.name}")
+            known = row["achieved"] is not None
+            results.append(
+                goal_result(goal, row["achieved"], row["note"])
+                if known
+                else GoalResult(goal, note=row["note"])
+            )
+        return Scorecard(
+            stored["case"],
+            protocol,
+            stored["step"],
+            tuple(results),
+            stored["structures"],
+            stored["plan"]["hi"],
+            stored["plan"]["ci"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"scorecard: stored one is damaged ({error})") from None
 
 
 def sorted_for_reading(scorecard: Scorecard) -> tuple[GoalResult, ...]:

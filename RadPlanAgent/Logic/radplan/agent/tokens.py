@@ -20,6 +20,8 @@ from ..optimize import OBJECTIVE_FUNCTIONS, Objective
 from ..protocol import ClinicalGoal, Protocol, list_protocols, load_protocol
 from .helpers import RINGS, core_name, overlap_free_name, ring_name, shell_name
 
+#: Tokens of names that must not go out.
+_NUMBERED = re.compile(rf"(?:{'|'.join(t.value for t in StructureType)}|ABSENT)_\d{{1,4}}")
 #: What the id of an objective may add to its structure and function.
 _KNOWN_QUALIFIERS = frozenset(("hot spot",))
 
@@ -164,6 +166,19 @@ _HELPER_NAMES = (
     shell_name,
     *(_ring_maker(number) for number in range(1, len(RINGS) + 1)),
 )
+
+
+def is_token(text: str) -> bool:
+    """Whether a text could be a structure's token: nothing of a free text is in it then."""
+    if _own_name(text) is not None or _NUMBERED.fullmatch(text):
+        return True
+    for make in _HELPER_NAMES:
+        start, _, end = make("|").partition("|")
+        if text.startswith(start) and text.endswith(end) and len(text) > len(start + end):
+            inner = text[len(start) : len(text) - len(end)]
+            if _own_name(inner) is not None or _NUMBERED.fullmatch(inner):
+                return True
+    return False
 
 
 @cache

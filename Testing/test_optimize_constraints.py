@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import itertools
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from radplan.errors import InputError
 from radplan.geometry import Occupancy
+from radplan.influence.matrix import Beamlets
 from radplan.optimize import (
+    FLUENCE,
+    ROUGHNESS,
     Constraint,
     FluenceProblem,
+    FluenceRoughness,
     Objective,
     SolverSettings,
     StructureIndex,
+    fall_off_levels_gy,
     optimize_constrained,
     optimize_fluence,
 )
@@ -303,6 +309,33 @@ def test_constraints_hold_in_voxels_that_the_sample_leaves_out(dense, regions):
     )
     assert whole.feasible and thinned.feasible
     assert thinned.objective_value == pytest.approx(whole.objective_value, rel=1e-2)
+
+
+def test_constraints_go_with_smoothness_and_dose_maps(dense, regions):
+    influence, index = problem_of(dense, regions, SHAPE)
+    position = np.arange(30, dtype=np.float32)
+    beamlets = Beamlets(np.zeros(30, np.int32), 5 * (position % 6), 5 * (position // 6))
+    influence = replace(influence, beamlets=beamlets)
+    levels = fall_off_levels_gy(index.occupancy("PTV"), 40.0, 10.0, 15.0)
+    index.set_dose_map("fall-off", levels)
+    objectives = [
+        *OBJECTIVES,
+        Objective("Organ", "squared_overdosing", 5.0, dose_map="fall-off"),
+        Objective(FLUENCE, ROUGHNESS, 20.0),
+    ]
+    constraints = [Constraint("Organ", "mean_dose", 30.0)]
+    problem = FluenceProblem(influence, index, objectives)
+    result = optimize_constrained(problem, constraints, np.ones(30))
+    oracle = Oracle(influence, index, OBJECTIVES)
+    dose, share = oracle.dose_and_share("Organ")
+    beyond = dose - levels.ravel()[index.all_voxels("Organ").rows]
+    first, second = FluenceRoughness(beamlets).pairs.T
+    rough = oracle.cvxpy.sum_squares(oracle.x[first] - oracle.x[second]) / first.size
+    cost = oracle.cost + 5 * oracle.squares(share, beyond) + 20 * rough
+    assert result.feasible
+    assert result.objective_value == pytest.approx(
+        oracle.solve([oracle.hold(constraints[0])], cost), rel=1e-3
+    )
 
 
 def test_without_compiled_loops_it_is_the_same(dense, regions, monkeypatch):

@@ -73,7 +73,8 @@ class StructureIndex:
         occupancy = self._occupancies.get(name)
         if occupancy is None:
             raise InputError(
-                f"objective for unknown structure {name!r}; there are {', '.join(self.names)}"
+                f"there is no structure {name!r} on the dose grid; there are "
+                f"{', '.join(self.names)}"
             )
         return occupancy
 

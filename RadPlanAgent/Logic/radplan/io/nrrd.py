@@ -22,12 +22,11 @@ from ..errors import InputError
 from ..files import written_by_rename
 from ..geometry import Grid, Occupancy
 from ..naming import map_name
+from ..orientation import to_lps
 
 if TYPE_CHECKING:
     import SimpleITK
 
-#: Direction cosines may differ from 0 and ±1 by this much.
-DIRECTION_TOLERANCE = 1e-3
 #: Written into the header of every dose.
 DOSE_HEADER = {
     "DoseUnits": "Gy",
@@ -149,32 +148,15 @@ def _read_image(path: Path) -> tuple[SimpleITK.Image, Grid, np.ndarray]:
         raise InputError(f"{path}: cannot be read as an image ({reason})") from None
     if image.GetDimension() != 3:
         raise InputError(f"{path}: has {image.GetDimension()} dimensions, expected 3")
-    return image, *_to_lps(path, image, sitk.GetArrayFromImage(image))
+    return image, *to_lps(sitk.GetArrayFromImage(image), _index_to_lps(image), path)
 
 
-def _to_lps(path: Path, image: SimpleITK.Image, values: np.ndarray) -> tuple[Grid, np.ndarray]:
-    """Swap and flip axes so that they run along x, y and z of LPS."""
-    direction = np.array(image.GetDirection()).reshape(3, 3)
-    signs = np.rint(direction)
-    if (
-        np.abs(direction - signs).max() > DIRECTION_TOLERANCE
-        or np.abs(signs).sum(axis=0).tolist() != [1, 1, 1]
-        or np.abs(signs).sum(axis=1).tolist() != [1, 1, 1]
-    ):
-        raise InputError(
-            f"{path}: the image is oblique (directions {np.round(direction, 4).tolist()}); "
-            "resample it to an axis-aligned grid"
-        )
-    columns = np.argmax(np.abs(signs), axis=1)  # image axis that runs along x, y, z
-    values = np.moveaxis(values, [2 - columns[2], 2 - columns[1], 2 - columns[0]], [0, 1, 2])
-    spacing = [image.GetSpacing()[c] for c in columns]
-    origin = list(image.GetOrigin())
-    for axis, column in enumerate(columns):
-        if signs[axis, column] < 0:
-            count = image.GetSize()[int(column)]
-            origin[axis] -= spacing[axis] * (count - 1)
-            values = np.flip(values, axis=2 - axis)
-    return Grid(values.shape[:3], spacing, origin), np.ascontiguousarray(values)
+def _index_to_lps(image: SimpleITK.Image) -> np.ndarray:
+    """From voxel indices to LPS mm, float64 (4, 4)."""
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
+    matrix[:3, 3] = image.GetOrigin()
+    return matrix
 
 
 def _segments(

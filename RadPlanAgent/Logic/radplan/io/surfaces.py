@@ -121,9 +121,9 @@ def _read_polydata(path: Path, reference_grid: Grid) -> tuple[Structure, ...]:
     fields = polydata.GetFieldData()
     name = (_field(fields, "Segment_Name") or path.name.split(".")[0]).strip()
     points = _points(polydata, path)
-    polygons, lines = _cells(polydata.GetPolys()), _cells(polydata.GetLines())
+    polygons, lines = cells_of(polydata.GetPolys()), cells_of(polydata.GetLines())
     if polygons or polydata.GetNumberOfStrips():
-        corners, triangles = _triangles(polydata)
+        corners, triangles = triangles_of(polydata)
         occupancy = occupancy_from_surface(
             corners * _frame_signs(fields), triangles, reference_grid, f"{path}: {name}"
         )
@@ -182,8 +182,8 @@ def _points(polydata: Any, path: Path) -> np.ndarray:
     return points * _frame_signs(polydata.GetFieldData())
 
 
-def _cells(cells: Any) -> list[np.ndarray]:
-    """Point indices of every cell."""
+def cells_of(cells: Any) -> list[np.ndarray]:
+    """Point indices of every cell of a vtkCellArray."""
     from vtkmodules.util.numpy_support import vtk_to_numpy
 
     if cells is None or not cells.GetNumberOfCells():
@@ -192,7 +192,7 @@ def _cells(cells: Any) -> list[np.ndarray]:
     return np.split(indices, vtk_to_numpy(cells.GetOffsetsArray())[1:-1])
 
 
-def _triangles(polydata: Any) -> tuple[np.ndarray, np.ndarray]:
+def triangles_of(polydata: Any) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (file frame) and triangles of a surface, coinciding vertices merged."""
     from vtkmodules.util.numpy_support import vtk_to_numpy
     from vtkmodules.vtkFiltersCore import vtkCleanPolyData, vtkTriangleFilter
@@ -209,7 +209,7 @@ def _triangles(polydata: Any) -> tuple[np.ndarray, np.ndarray]:
     merge.Update()
     surface = merge.GetOutput()
     corners = vtk_to_numpy(surface.GetPoints().GetData()).astype(np.float64)
-    return corners, np.array(_cells(surface.GetPolys())).reshape(-1, 3)
+    return corners, np.array(cells_of(surface.GetPolys())).reshape(-1, 3)
 
 
 def _field(fields: Any, name: str) -> str | None:

@@ -190,3 +190,10 @@ def test_facts_of_a_real_evaluation_agree_with_the_scorecard() -> None:
         assert (fact.achieved, fact.margin, fact.met) == (
             result.achieved, result.margin, result.met,
         )  # fmt: skip
+
+
+def test_of_one_priority_the_missed_goal_comes_first() -> None:
+    card, _ = scorecard(target_gy=50.0, parotid_gy=10.0)  # OAR_1 is met by far
+    assert [f.structure for f in goal_facts(card, TOKENS)][:2] == ["PTV_6000", "OAR_1"]
+    card, _ = scorecard(target_gy=60.0, parotid_gy=10.0, other_gy=40.0)
+    assert [f.structure for f in goal_facts(card, TOKENS)][:2] == ["OAR_1", "PTV_6000"]

@@ -282,3 +282,14 @@ def test_islands_apart_from_the_targets() -> None:
     assert island.distance_mm == pytest.approx(np.hypot(44, 26) - TARGET_RADIUS_MM, abs=3)
     assert "an island of" in spill.sentence(TOKENS)
     assert facts_of(uniform_dose()).spills[0].islands == ()
+
+
+def test_an_isodose_beside_its_target() -> None:
+    shifted = ball((8.0, 0, 0), TARGET_RADIUS_MM)
+    target = ball((0, 0, 0), TARGET_RADIUS_MM)
+    both = (shifted & target).sum()
+    dose = np.where(shifted, RX_GY, 0.0).astype(np.float32)
+    spill = facts_of(DoseImage(GRID, dose)).spills[0]
+    assert spill.outside_cc == pytest.approx((shifted.sum() - both) * VOXEL_CC)
+    assert spill.conformity == pytest.approx(both**2 / (target.sum() * shifted.sum()))
+    assert spill.conformity < both / shifted.sum()  # what is missed counts as well

@@ -69,6 +69,22 @@ def test_agrees_with_clarabel(small):
     assert result.objective_value == pytest.approx(oracle, rel=1e-7)
 
 
+def test_converges_where_no_bound_is_reached(small):
+    """Every beamlet stays on, so that all multipliers are rounding and nothing else."""
+    influence, regions = small
+    within_reach = influence.matrix @ np.linspace(5, 10, N)
+    index = StructureIndex(regions)
+    index.set_dose_map("levels", within_reach.reshape(influence.grid.shape))
+    objectives = [
+        Objective(name, "squared_deviation", 10.0, dose_map="levels") for name in regions
+    ]
+    problem = FluenceProblem(influence, index, [*objectives, Objective("Organ", "mean_dose", 0.1)])
+    result = optimize_fluence(problem, np.ones(N), TO_THE_END)
+    assert result.status == "converged"
+    assert (result.fluence > 1).all()
+    assert result.projected_gradient < 1e-8
+
+
 def test_goes_where_the_descent_stops(small):
     influence, regions = small
     problem = FluenceProblem(influence, StructureIndex(regions), OBJECTIVES)

@@ -131,13 +131,13 @@ def minimize_to_the_end(
         progress("optimizing fluence to the end", iteration / MAX_ITERATIONS)
         dual_residual = terms.linear + terms.back_project(point.y) - point.z
         if point.gap < NEARLY_CLOSED * abs(terms.cost(point)):
-            fluence = _on_boundary(point)
+            fluence = _on_boundary(point, small_gradient)
             if terms.projected_gradient(fluence) <= small_gradient:
                 return fluence, iteration, "converged"
         if cancel_requested():
-            return _on_boundary(point), iteration, "cancelled"
+            return point.x, iteration, "cancelled"
         point = _next_point(terms, point, dual_residual)
-    return _on_boundary(point), MAX_ITERATIONS, "iteration limit"
+    return point.x, MAX_ITERATIONS, "iteration limit"
 
 
 def _first_point(terms: _Terms, start: np.ndarray) -> _Point:
@@ -171,10 +171,13 @@ def _next_point(terms: _Terms, point: _Point, dual_residual: np.ndarray) -> _Poi
     return point.moved(step, min(1.0, TO_BOUNDARY * point.longest_step(step)))
 
 
-def _on_boundary(point: _Point) -> np.ndarray:
-    """The fluence, zero where its multiplier says that it will be."""
+def _on_boundary(point: _Point, small_gradient: float) -> np.ndarray:
+    """The fluence, zero where its multiplier says that it will be.
+
+    Where multipliers are too small to be told from rounding, no bound is reached.
+    """
     weight, slope = point.x / point.x.mean(), point.z / point.z.mean()
-    return np.where(weight < slope, 0.0, point.x)
+    return np.where((weight < slope) & (point.z > small_gradient), 0.0, point.x)
 
 
 class _Terms:

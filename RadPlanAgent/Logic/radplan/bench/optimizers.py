@@ -25,8 +25,9 @@ from .problem import BenchProblem, first_plan_problem
 
 #: Our run counts as there when its cost is at most this much above the peer's last.
 CLOSE_ENOUGH = 1.01
-#: Points of our run at which the cost on all voxels is evaluated, for the plot and the crossing.
-CURVE_POINTS = 40
+#: Factor between the numbers of evaluations after which the cost of our run on all voxels is
+#: looked at, for the plot and the crossing.
+CURVE_STEP = 1.1
 #: Settings with which ours goes on long enough to be compared with the end of the peer's.
 DESCENT = SolverSettings(max_iterations=2000, relative_improvement=1e-6)
 #: Settings with which ours converges.
@@ -175,38 +176,38 @@ def _warm_up(problem: BenchProblem) -> None:
 
 
 class _RecordedProblem(FluenceProblem):
-    """Remembers when which fluence was evaluated."""
+    """Remembers when which fluence was evaluated, the more seldom the longer it goes on."""
 
     def __init__(self, *args, clock: Callable[[], float]) -> None:
         self.evaluated: list[tuple[float, np.ndarray]] = []
-        self._clock = clock
+        self._clock, self._next = clock, 1.0
         super().__init__(*args)
 
     def value_and_gradient(self, fluence: np.ndarray) -> tuple[float, np.ndarray]:
         result = super().value_and_gradient(fluence)
-        self.evaluated.append((self._clock(), fluence.copy()))
+        if self.evaluations >= self._next:
+            self.evaluated.append((self._clock(), fluence.copy()))
+            self._next = max(self._next + 1, self._next * CURVE_STEP)
         return result
 
 
 def _our_run(
     name: str, problem: BenchProblem, settings: SolverSettings
 ) -> tuple[Run, tuple[str, ...]]:
-    """Ours with some settings, once for its memory and once for its time; and its shortcuts."""
+    """Ours with some settings, and its shortcuts."""
+    recorded, result = None, None
 
-    def optimized(make: Callable[..., FluenceProblem]):
+    def optimize() -> None:
+        nonlocal recorded, result
         index = StructureIndex(problem.regions, SessionSettings().voxel_limit)
-        prepared = make(problem.influence, index, problem.objectives)
-        return prepared, optimize_fluence(prepared, problem.start, settings)
+        recorded = _RecordedProblem(
+            problem.influence, index, problem.objectives, clock=lambda: time.perf_counter() - began
+        )
+        result = optimize_fluence(recorded, problem.start, settings)
 
-    growth = peak_growth_bytes(lambda: optimized(FluenceProblem))
     began, processor = time.perf_counter(), time.process_time()
-    recorded, result = optimized(
-        lambda *args: _RecordedProblem(*args, clock=lambda: time.perf_counter() - began)
-    )
+    growth = peak_growth_bytes(optimize)
     seconds, processor = time.perf_counter() - began, time.process_time() - processor
-    last = len(recorded.evaluated) - 1
-    chosen = np.unique(np.geomspace(1, last, CURVE_POINTS).astype(int))
-    on_the_way = [recorded.evaluated[k] for k in chosen]
     cost = problem.cost(result.fluence)
     run = Run(
         name,
@@ -214,7 +215,7 @@ def _our_run(
         seconds,
         processor,
         result.evaluations,
-        (*((when, problem.cost(fluence)) for when, fluence in on_the_way), (seconds, cost)),
+        (*((when, problem.cost(x)) for when, x in recorded.evaluated[1:]), (seconds, cost)),
         result.projected_gradient,
         None if growth is None else 1 + growth / problem.stored_bytes,
     )

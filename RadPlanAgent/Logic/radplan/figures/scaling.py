@@ -41,10 +41,10 @@ def scaling_figure(case: str, times: Sequence[EvaluationTime]) -> Figure:
         ends, typical * ends, color=MUTED, linewidth=0.9, label=f"{typical:.2f} ns per entry"
     )
     groups = (
-        ("more beams", GOOD, "o", [t for t in times if t.spacing_mm == coarsest]),
-        ("finer grids", BAD, "s", [t for t in times if t.spacing_mm < coarsest]),
+        ("more beams", GOOD, "o", [t for t in times if t.spacing_mm == coarsest], (8, -9, "left")),
+        ("finer grids", BAD, "s", [t for t in times if t.spacing_mm < coarsest], (-8, 6, "right")),
     )
-    for label, color, marker, group in groups:
+    for label, color, marker, group, (right, up, side) in groups:
         axes.plot(
             [t.entries / 1e6 for t in group],
             [t.milliseconds for t in group],
@@ -55,7 +55,7 @@ def scaling_figure(case: str, times: Sequence[EvaluationTime]) -> Figure:
             axes.annotate(
                 f"{t.beams} {beams}, {t.spacing_mm:g} mm",
                 (t.entries / 1e6, t.milliseconds),
-                xytext=(8, -9), textcoords="offset points", fontsize=7.5, color=INK,
+                xytext=(right, up), ha=side, textcoords="offset points", fontsize=7.5, color=INK,
             )  # fmt: skip
     axes.set(
         xscale="log",

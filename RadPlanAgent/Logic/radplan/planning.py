@@ -44,14 +44,14 @@ class PlanRequest:
     ----------
     case : str
         What `radplan.io.load_case` takes.
-    protocol : str
-        Name or path of a protocol.
+    protocol : str or dict
+        Name or path of a protocol, or what its file would say.
     out : Path
         The session folder to make.
     planner : str
         A key of `radplan.planners.PLANNERS`.
-    beams : str, optional
-        Template or gantry angles; the protocol's when not given.
+    beams : str or tuple of Beam, optional
+        Template, gantry angles, or beams as they are; the protocol's template when not given.
     max_steps : int
         Steps after the first plan.
     spacing_mm : float, optional
@@ -72,10 +72,10 @@ class PlanRequest:
     """
 
     case: str
-    protocol: str
+    protocol: str | dict
     out: Path
     planner: str = "rules"
-    beams: str | None = None
+    beams: str | tuple[Beam, ...] | None = None
     max_steps: int = 40
     spacing_mm: float | None = None
     bixel_width_mm: float = 5.0
@@ -96,6 +96,30 @@ class PlanOutcome:
     stop_reason: str
     warnings: tuple[str, ...]
     unmet: tuple[str, ...] = ()
+
+
+@dataclass
+class OpenSession:
+    """A session in memory, and what its session.json says."""
+
+    session: PlanningSession
+    content: dict
+
+    @property
+    def folder(self) -> SessionFolder:
+        """Where it is kept."""
+        return self.session.folder
+
+    def settle(self) -> None:
+        """Say in session.json whether the results in the folder are those of the current plan.
+
+        They are not when a person has changed the plan since: the state is ``steered`` then.
+        """
+        content = self.content
+        if content["state"] in ("done", "steered"):
+            current = self.session.best.step.index
+            content["state"] = "done" if content["best_step"] == current else "steered"
+            self.folder.write_session(content)
 
 
 class Observer:
@@ -136,19 +160,33 @@ def plan(request: PlanRequest, observer: Observer) -> PlanOutcome:
     CancelledError
         If the person stopped it; finished steps are kept and `resume` continues.
     """
+    make_planner = planner_of(request, observer)
+    return improve(begin(request, observer), make_planner, observer, request.preview)
+
+
+def planner_of(request: PlanRequest, observer: Observer) -> MakePlanner:
+    """Get the planner of a request ready, before anything long begins."""
     if request.preview and request.planner != "llm":
         raise InputError("--preview shows what a language model is sent: add --planner llm")
-    llm_settings = planner_settings(request.planner, request.llm)
-    make_planner = planner_maker(
+    return planner_maker(
         request.planner,
-        llm_settings,
+        planner_settings(request.planner, request.llm),
         observer.cancel_requested,
         tuple(request.llm.model.get("allow_remote") or ()),
         request.preview,
     )
+
+
+def begin(request: PlanRequest, observer: Observer) -> OpenSession:
+    """Make a session that has no plan yet."""
+    llm_settings = planner_settings(request.planner, request.llm)
     folder = SessionFolder(request.out.absolute())
     check_out(folder, request.overwrite)
-    protocol = load_protocol(request.protocol)
+    protocol = (
+        protocol_from_dict(request.protocol)
+        if isinstance(request.protocol, dict)
+        else load_protocol(request.protocol)
+    )
     case = renamed(load_case(request.case, observer.progress), request.structure_names or {})
     for warning in case.warnings:
         observer.note(warning)
@@ -179,7 +217,7 @@ def plan(request: PlanRequest, observer: Observer) -> PlanOutcome:
     influence = _influence(case, binding, beams, grid, content["settings"], observer)
     content |= {"engine": influence.engine, "fingerprint": influence.fingerprint}
     folder.create(case, content)
-    return _run(case, binding, influence, folder, content, make_planner, observer, request.preview)
+    return _opened(case, binding, influence, folder, content, observer)
 
 
 def resume(
@@ -204,13 +242,36 @@ def resume(
     folder = SessionFolder(path.absolute())
     content = folder.read_session()
     folder.check_inputs(content)
-    make_planner = planner_maker(
-        content["planner"], content["settings"], observer.cancel_requested, allow_remote
-    )
+    make_planner = stored_planner_of(content, observer, allow_remote)
     if max_steps is not None:
         content["settings"]["max_steps"] = max_steps
-    case, binding, influence = _stored(folder, content, observer)
-    return _run(case, binding, influence, folder, content, make_planner, observer)
+    opened = _opened(*_stored(folder, content, observer), folder, content, observer)
+    return improve(opened, make_planner, observer)
+
+
+def stored_planner_of(
+    content: dict, observer: Observer, allow_remote: tuple[str, ...] = ()
+) -> MakePlanner:
+    """Get the planner that session.json names ready."""
+    return planner_maker(
+        content["planner"], content["settings"], observer.cancel_requested, allow_remote
+    )
+
+
+def open_session(path: Path, observer: Observer) -> OpenSession:
+    """Load a session with all its steps; nothing is planned.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no session, or one that is damaged or was changed.
+    """
+    folder = SessionFolder(path.absolute())
+    content = folder.read_session()
+    folder.check_inputs(content)
+    opened = _opened(*_stored(folder, content, observer), folder, content, observer)
+    opened.settle()
+    return opened
 
 
 def repeat(
@@ -240,7 +301,8 @@ def repeat(
     content = {k: v for k, v in content.items() if k not in ends}
     content |= {"state": "running", "versions": versions(), "created": _now()}
     folder.create(case, content)
-    return _run(case, binding, influence, folder, content, make_planner, observer)
+    opened = _opened(case, binding, influence, folder, content, observer)
+    return improve(opened, make_planner, observer)
 
 
 def _stored(
@@ -263,29 +325,40 @@ def _stored(
     return case, binding, influence
 
 
-def _run(
+def _opened(
     case: Case,
     binding: Binding,
     influence: InfluenceMatrix,
     folder: SessionFolder,
     content: dict,
-    make_planner: MakePlanner,
     observer: Observer,
-    preview: bool = False,
-) -> PlanOutcome:
+) -> OpenSession:
     session = PlanningSession(
         case, binding.protocol, influence, folder, progress=observer.progress
     )
-    max_steps = content["settings"]["max_steps"]
-    provenance = {
-        "protocol": binding.protocol.title,
-        "planner": content["planner"],
-        "dose engine": influence.engine,
-        "radplan": __version__,
-    }
     session.restore()
     folder.remove_leftovers()
-    folder.write_session(content | {"state": "running"})
+    return OpenSession(session, content)
+
+
+def improve(
+    opened: OpenSession, make_planner: MakePlanner, observer: Observer, preview: bool = False
+) -> PlanOutcome:
+    """Let a planner go on from the current plan, and write the results.
+
+    Parameters
+    ----------
+    opened : OpenSession
+        Its content is kept up to date, whatever happens.
+    make_planner : callable
+    observer : Observer
+    preview : bool
+        See `PlanRequest`.
+    """
+    session, folder, content = opened.session, opened.folder, opened.content
+    max_steps = content["settings"]["max_steps"]
+    content["state"] = "running"
+    folder.write_session(content)
     planner = make_planner(session)
     try:
         if preview:
@@ -295,15 +368,8 @@ def _run(
         )
         unmet = session.unmet_goals()
         session.log("stop", {"reason": reason, "unmet": unmet})
-        warnings = write_outputs(session, folder, provenance, observer.progress)
-        content |= {
-            "state": "done",
-            "best_step": session.best.step.index,
-            "stop_reason": reason,
-            "unmet": unmet,
-        }
-        folder.write_session(content)
-        write_session_report(session, folder, observer.progress)
+        content |= {"stop_reason": reason, "unmet": unmet}
+        warnings = write_results(opened, observer)
     except BaseException as error:
         stopped = isinstance(error, (CancelledError, KeyboardInterrupt))
         content |= {
@@ -317,6 +383,22 @@ def _run(
     return PlanOutcome(
         folder.path, session.best.step.scorecard, reason, tuple(warnings), tuple(unmet)
     )
+
+
+def write_results(opened: OpenSession, observer: Observer) -> list[str]:
+    """Write all that others read of the current plan; what could not be written, and why."""
+    session, folder, content = opened.session, opened.folder, opened.content
+    provenance = {
+        "protocol": session.protocol.title,
+        "planner": content["planner"],
+        "dose engine": session.influence.engine,
+        "radplan": __version__,
+    }
+    warnings = write_outputs(session, folder, provenance, observer.progress)
+    content |= {"state": "done", "best_step": session.best.step.index}
+    folder.write_session(content)
+    write_session_report(session, folder, observer.progress)
+    return warnings
 
 
 def _preview(
@@ -334,7 +416,8 @@ def _preview(
         f"this is a preview: nothing was sent; {path} holds what would be; radplan resume "
         f"{folder.path} goes on"
     )
-    folder.write_session(content | {"state": "previewed", "stop_reason": reason, "best_step": 0})
+    content |= {"state": "previewed", "stop_reason": reason, "best_step": 0}
+    folder.write_session(content)
     return PlanOutcome(folder.path, session.best.step.scorecard, reason, ())
 
 
@@ -398,6 +481,8 @@ def _target_names(binding: Binding) -> tuple[str, ...]:
 
 def choose_beams(case: Case, binding: Binding, request: PlanRequest) -> tuple[Beam, ...]:
     """The request's beams, else the protocol's, around the centre of all targets."""
+    if isinstance(request.beams, tuple):
+        return request.beams
     template = request.beams or binding.protocol.beams
     return make_beams(template, isocenter(case, binding), request.bixel_width_mm)
 

@@ -42,6 +42,7 @@ CONTENT = (
     "dicom",
     "figures",
     "report.html",
+    "review.json",
 )
 _REQUIRED = (
     *("state", "planner", "protocol", "beams", "dose_grid"),

@@ -203,6 +203,7 @@ class _Descent:
         self._look_at_all_rows()
         while (left := most_iterations - self.iterations) > 0:
             self._values: list[float] = []
+            self._missed = False
             result = minimize(
                 self._scaled_value_and_gradient,
                 self.fluence / self._scale,
@@ -219,11 +220,18 @@ class _Descent:
                 },
             )
             self.fluence = result.x * self._scale
-            # Without an iteration the line search found nothing better: rounding is reached.
-            done = result.nit == 0 or self._is_slow(relative_improvement)
-            if done and self._look_at_all_rows():
+            if self._is_done(relative_improvement) and self._look_at_all_rows():
                 return True
         return False
+
+    def _is_done(self, relative_improvement: float) -> bool:
+        """Whether scipy ended because there is nothing more to gain."""
+        if self._missed:
+            return False
+        # Where rounding is reached, the line search gives up at once or soon after the start.
+        gained = self._values[0] - self._values[-1] if self._values else 0.0
+        stuck = gained <= relative_improvement * abs(self._value)
+        return stuck or self._is_slow(relative_improvement)
 
     def _is_slow(self, relative_improvement: float) -> bool:
         """Whether the last iterations have lowered the cost by too little to go on."""
@@ -248,6 +256,7 @@ class _Descent:
         if self._is_slow(relative_improvement):
             raise StopIteration
         if self.iterations >= self._next_look and not self._look_at_all_rows():
+            self._missed = True
             raise StopIteration
 
     def _look_at_all_rows(self) -> bool:

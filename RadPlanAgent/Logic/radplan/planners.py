@@ -93,7 +93,12 @@ def planner_maker(
     stored = settings["llm"]
     # Only who runs this may open a door to another machine, not who made the session folder.
     allowed = load_settings({"url": stored["model"]["url"], "allow_remote": list(allow_remote)})
-    model_settings = ModelSettings(**stored["model"], allow_remote=allowed.allow_remote)
+    try:
+        model_settings = ModelSettings(
+            **(stored["model"] | {"allow_remote": allowed.allow_remote})
+        )
+    except TypeError as error:
+        raise InputError(f"settings of the language model in session.json: {error}") from None
     model = _Unasked(model_settings) if preview else open_model(model_settings)
     return lambda session: llm_planner(
         session,

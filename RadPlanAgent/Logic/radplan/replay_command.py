@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .agent.replay import RecordedModel, RecordingEndedError, recorded_exchanges
 from .agent.rules import RulesPlanner
 from .agent.trajectory import Proposal, Situation, Step, Stop
 from .audit import read_audit
+from .plan_history import CURRENT
 from .planners import llm_planner
 from .planning import Observer, PlanOutcome, repeat
 from .session import Planner, PlanningSession
@@ -46,8 +48,6 @@ def replay(path: Path, out: Path, observer: Observer) -> tuple[PlanOutcome, tupl
     recorded = source.read_steps()
     entries = read_audit(source.audit_path)
     model = RecordedModel(recorded_exchanges(entries))
-    ended = [e["data"]["reason"] for e in entries if e["kind"] == "stop"]
-    reason = ended[-1] if ended else "the recording ends here"
 
     def make_planner(session: PlanningSession) -> Planner:
         if content["planner"] == "rules":
@@ -55,34 +55,73 @@ def replay(path: Path, out: Path, observer: Observer) -> tuple[PlanOutcome, tupl
         else:
             settings = content["settings"]["llm"]["planner"] | _NO_BUDGETS
             planner = llm_planner(session, model, settings, observer.cancel_requested)
-        return _Repeated(planner, [stored.step for stored in recorded], reason)
+        return _Repeated(planner, session, entries, [s.step for s in recorded], observer)
 
-    outcome = repeat(source, content, out, make_planner, observer)
+    # A person may have gone beyond what was first allowed; the recording knows where to end.
+    allowed = max(content["settings"]["max_steps"], len(recorded))
+    settings = content["settings"] | {"max_steps": allowed}
+    outcome = repeat(source, content | {"settings": settings}, out, make_planner, observer)
     made = SessionFolder(outcome.folder).read_steps()
     return outcome, (*model.differences, *step_differences(recorded, made))
 
 
 class _Repeated:
-    """Asks a planner for as many steps as were recorded; what a person did is done again."""
+    """Asks a planner for the steps that it made; what a person did is done again.
 
-    def __init__(self, planner: Planner, steps: Sequence[Step], reason: str) -> None:
+    Parameters
+    ----------
+    planner : Planner
+    session : PlanningSession
+        The one that is made now.
+    entries : sequence of dict
+        The recorded audit log.
+    steps : sequence of Step
+        The recorded steps.
+    observer : Observer
+    """
+
+    def __init__(
+        self,
+        planner: Planner,
+        session: PlanningSession,
+        entries: Sequence[Mapping[str, Any]],
+        steps: Sequence[Step],
+        observer: Observer,
+    ) -> None:
         self.name = planner.name
-        self._planner, self._steps, self._reason = planner, steps, reason
+        self._planner, self._session, self._steps = planner, session, steps
+        self._observer = observer
+        # The first step is made by the session.
+        self._left = [e for e in entries if e["kind"] in ("step", CURRENT)][1:]
+        reasons = [e["data"]["reason"] for e in entries if e["kind"] == "stop"]
+        self._reason = reasons[-1] if reasons else "the recording ends here"
 
     def propose(self, situation: Situation) -> Proposal | Stop:
         """The next recorded step's proposal, or the recorded end."""
-        index = len(situation.steps)
-        if index >= len(self._steps):
-            return Stop(self._reason)
-        step = self._steps[index]
-        if step.author.startswith("person"):
-            return Proposal(
-                step.move, step.phase, step.title, step.actions, step.author, step.note
-            )
-        try:
-            return self._planner.propose(situation)
-        except RecordingEndedError as error:
-            return Stop(f"the recording ends here: {error}")
+        while self._left:
+            entry = self._left.pop(0)
+            data = entry["data"]
+            if entry["kind"] == CURRENT:
+                self._session.move(data["how"], data["step"], data["author"])
+                continue
+            if not data["author"].startswith("person"):
+                try:
+                    return self._planner.propose(self._session.situation)
+                except RecordingEndedError as error:
+                    return Stop(f"the recording ends here: {error}")
+            self._repeat(self._steps[data["index"]])
+        return Stop(self._reason)
+
+    def _repeat(self, step: Step) -> None:
+        """Do again what a person did."""
+        proposal = Proposal(
+            step.move, step.phase, step.title, step.actions, step.author, step.note
+        )
+        observer = self._observer
+        done = self._session.apply(
+            proposal, observer.progress, observer.cancel_requested, always_keep=step.kept
+        )
+        observer.step(done)
 
 
 def step_differences(

@@ -14,21 +14,28 @@ class RecordingEndedError(RuntimeError):
     """The recording has no answer any more."""
 
 
-def recorded_exchanges(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The exchanges that led to steps, or to the end, in order.
+#: Who asks when a plan is improved; others may ask in between, for a person.
+VOICES = ("dvh expert", "vision expert", "evaluator", "planner")
 
-    Those of a step that was cut short, and asked anew when the session was resumed, are left out.
+
+def recorded_exchanges(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The exchanges that led to steps, in order.
+
+    Those that led to none, because a step was cut short or the model stopped, are left out.
     """
     done: list[dict[str, Any]] = []
     pending: list[dict[str, Any]] = []
     for entry in entries:
-        if entry["kind"] == EXCHANGE:
-            pending.append(entry["data"])
-        elif entry["kind"] == "resumed":
+        data = entry["data"]
+        if entry["kind"] == EXCHANGE and data["voice"] in VOICES:
+            pending.append(data)
+        elif entry["kind"] in ("resumed", "stop"):
             pending = []
-        elif entry["kind"] in ("step", "stop"):
-            done, pending = done + pending, []
-    return done + pending
+        elif entry["kind"] == "step":
+            if not data["author"].startswith("person"):
+                done += pending
+            pending = []
+    return done
 
 
 class RecordedModel:

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -85,8 +85,10 @@ def load(cache_dir: Path, key: str, shape: tuple[int, int]) -> sparse.csr_array 
         return None
 
 
-def store(cache_dir: Path, key: str, matrix: sparse.csr_array) -> None:
-    """Keep a matrix; nothing is left behind when that fails.
+def store(
+    cache_dir: Path, key: str, matrix: sparse.csr_array, about: Mapping | None = None
+) -> None:
+    """Keep a matrix, and what `read_about` shall give; nothing is left behind when that fails.
 
     Raises
     ------
@@ -104,6 +106,8 @@ def store(cache_dir: Path, key: str, matrix: sparse.csr_array) -> None:
             with ThreadPoolExecutor(2) as pool:
                 sums = dict(zip(arrays, pool.map(_checksum, arrays.values()), strict=True))
             meta = {"format": FORMAT_VERSION, "shape": matrix.shape, "sha256": sums}
+            if about is not None:
+                meta["about"] = dict(about)
             (partial / "meta.json").write_text(json.dumps(meta))
             try:
                 os.rename(partial, cache_dir / key)
@@ -113,6 +117,13 @@ def store(cache_dir: Path, key: str, matrix: sparse.csr_array) -> None:
                     raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def read_about(cache_dir: Path, key: str) -> dict | None:
+    """What a matrix was stored with besides its numbers; None where there is none."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return dict(json.loads((cache_dir / key / "meta.json").read_text())["about"])
+    return None
 
 
 def remove_leftovers(cache_dir: Path) -> None:

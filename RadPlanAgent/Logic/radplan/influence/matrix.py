@@ -21,6 +21,7 @@ class Beamlets:
         Index into the beams.
     x_mm, z_mm : ndarray of float32
         Centre in the isocentre plane of the beam's-eye view: x across, z along the patient axis.
+        NaN where an engine does not say.
     """
 
     beam: np.ndarray
@@ -33,7 +34,9 @@ class InfluenceMatrix:
     """Dose per unit beamlet weight, Gy for the whole course.
 
     One unit on every beamlet of a 10 × 10 cm² field gives 1 Gy at the isocentre, 10 cm deep in
-    water, source-axis distance of the machine: the same for every engine.
+    water, source-axis distance of the machine: the same for every engine of our own. A matrix that
+    was computed elsewhere (`stored.py`) has that program's unit; the dose of a plan is in Gy all
+    the same, as the weights are scaled to the prescription.
 
     Parameters
     ----------

@@ -57,10 +57,7 @@ def read_ct(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[Grid, np.ndarray, tup
         )
     _check_units(node, where)
     values, first = image_array(image)
-    matrix = vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    to_patient = node_to_lps(node, where) @ array_of(matrix)
-    grid, values = to_lps(values, shifted(to_patient, first), where)
+    grid, values = to_lps(values, shifted(ijk_to_lps(node), first), where)
     hu = values.astype(np.float32)
     if not np.isfinite(hu).all():
         count = int(np.count_nonzero(~np.isfinite(hu)))
@@ -70,6 +67,13 @@ def read_ct(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[Grid, np.ndarray, tup
     warnings = _check_range(hu, where)
     np.maximum(hu, OUTSIDE_HU, out=hu)
     return grid, hu, warnings
+
+
+def ijk_to_lps(node: slicer.vtkMRMLScalarVolumeNode) -> np.ndarray:
+    """Matrix (4, 4) from a volume's voxel indices to LPS of the patient; see `node_to_lps`."""
+    matrix = vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return node_to_lps(node, f"volume {node.GetName()!r}") @ array_of(matrix)
 
 
 def _check_units(node: slicer.vtkMRMLScalarVolumeNode, where: str) -> None:
@@ -127,11 +131,9 @@ def dicom_reference(
     study, series = (_header(node, database, tag).strip() for tag in ("0020,000D", "0020,000E"))
     if not (study and series) or len(uids) != grid.shape[0] or len(set(uids)) < len(uids):
         return None
-    matrix = vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
     if node.GetParentTransformNode() is not None:
         return None
-    columns = np.diag([-1.0, -1.0, 1.0]) @ array_of(matrix)[:3, :3]
+    columns = ijk_to_lps(node)[:3, :3]
     orientation = orientation_of(columns / np.linalg.norm(columns, axis=0))
     if orientation is None or orientation.axes[2] != 2:
         return None

@@ -26,10 +26,13 @@ class FluenceRoughness:
     Raises
     ------
     InputError
-        If two beamlets of a beam are in one place, or none has a neighbour.
+        If two beamlets of a beam are in one place, none has a neighbour, or it is not known where
+        they are.
     """
 
     def __init__(self, beamlets: Beamlets) -> None:
+        if not (np.isfinite(beamlets.x_mm).all() and np.isfinite(beamlets.z_mm).all()):
+            raise InputError("fluence roughness: the dose engine does not say where beamlets are")
         pairs = [np.zeros((0, 2), np.int64)]
         for beam in np.unique(beamlets.beam):
             columns = np.flatnonzero(beamlets.beam == beam)

@@ -7,6 +7,6 @@ setup(
     package_dir={"": "RadPlanAgent/Logic", "radplan._resources": "RadPlanAgent/Resources"},
     package_data={
         "radplan": ["**/*.css", "**/*.j2"],
-        "radplan._resources": ["Protocols/*", "Prompts/*"],
+        "radplan._resources": ["Protocols/*", "Prompts/*", "Examples/*"],
     },
 )

@@ -250,7 +250,42 @@ def _parser() -> argparse.ArgumentParser:
     )
     llm.add_argument("what", choices=["check", "models"], help="what to find out")
     add_model_options(llm)
+    _add_examples(command)
     return parser
+
+
+def _add_examples(command: Callable[..., argparse.ArgumentParser]) -> None:
+    examples = command(
+        "examples",
+        _examples,
+        "reference plans that a planning language model is shown",
+        "list: all of them. show NAME: what a model reads. like DIR: which ones a session's case "
+        "would get. add DIR: make one of a session's plan, for example one that you approve of; "
+        "it holds names of a closed list and numbers, nothing else that a model is shown.",
+    )
+    examples.add_argument(
+        "what",
+        nargs="?",
+        default="list",
+        choices=["list", "show", "like", "add"],
+        help="see above",
+    )
+    examples.add_argument(
+        "item", nargs="?", default="", metavar="NAME_OR_DIR", help="reference plan, session folder"
+    )
+    examples.add_argument(
+        "--name", default="", help="add: what to call the plan; a model is shown the name"
+    )
+    examples.add_argument(
+        "--approved-by",
+        default="",
+        metavar="WHO",
+        help="add: who approved the plan; a model is only told that somebody did",
+    )
+    examples.add_argument("--no-picture", action="store_true", help="add: leave the picture out")
+    examples.add_argument(
+        "--preview", action="store_true", help="add: print what a model would read, write nothing"
+    )
 
 
 def _add_session_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -521,6 +556,25 @@ def _llm(options: argparse.Namespace) -> int:
         line, enough = check_model(settings, console.cancel_requested)
     print(line)
     return DONE if enough else BAD_INPUT
+
+
+def _examples(options: argparse.Namespace) -> int:
+    from .console import Console
+    from .examples_command import examples
+
+    with Console() as console:
+        print(
+            examples(
+                options.what,
+                options.item,
+                name=options.name,
+                approved_by=options.approved_by,
+                with_picture=not options.no_picture,
+                preview=options.preview,
+                progress=console.progress,
+            )
+        )
+    return DONE
 
 
 def _replay(options: argparse.Namespace) -> int:

@@ -59,9 +59,9 @@ def _metrics_columns(
 
 
 def _add_series(
-    table: slicer.vtkMRMLTableNode, segment: slicer.vtkSegment
+    table: slicer.vtkMRMLTableNode, segment: slicer.vtkSegment, name: str
 ) -> slicer.vtkMRMLPlotSeriesNode:
-    series = table.GetScene().AddNewNodeByClass("vtkMRMLPlotSeriesNode", segment.GetName())
+    series = table.GetScene().AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
     series.SetAttribute(IS_DVH, "1")
     series.SetAndObserveTableNodeID(table.GetID())
     series.SetXColumnName("Dose")
@@ -100,6 +100,7 @@ def add_dvh_nodes(
     title: str,
     volumes_cc: Mapping[str, float],
     structures: Mapping[str, Mapping],
+    segment_ids: Mapping[str, str] | None = None,
 ) -> slicer.vtkMRMLPlotChartNode:
     """Add tables, plot series and chart of the histograms to the dose's scene.
 
@@ -108,7 +109,6 @@ def add_dvh_nodes(
     dose, segmentation : MRML nodes
         What the histograms are of.
     dvh : Dvh
-        Each name is a segment's name.
     study : int
         Item of the subject hierarchy to put them under.
     title : str
@@ -118,6 +118,8 @@ def add_dvh_nodes(
     structures : mapping
         Per structure ``mean_gy``, ``min_gy`` and ``max_gy`` (the scorecard's ``structures``);
         what is absent is left out of the metrics table.
+    segment_ids : mapping, optional
+        Segment of every structure, where segments are not named like the structures.
 
     Returns
     -------
@@ -131,7 +133,7 @@ def add_dvh_nodes(
     chart = _add_chart(scene, title, float(doses_gy[-1]))
     chart_item = place(chart, study, expanded=False)
     for row, name in enumerate(names):
-        segment_id = segments.GetSegmentIdBySegmentName(name)
+        segment_id = (segment_ids or {}).get(name) or segments.GetSegmentIdBySegmentName(name)
         columns = {"Dose": doses_gy, "Volume": curves[name]}
         table = add_table(scene, f"{segment_id}_DvhTable", columns)
         table.SetAttribute(IS_DVH, "1")
@@ -146,7 +148,7 @@ def add_dvh_nodes(
         for source in (dose, segmentation):
             source.AddNodeReferenceID(CREATED_DVH_ROLE, table.GetID())
         place(table, metrics_item)
-        series = _add_series(table, segments.GetSegment(segment_id))
+        series = _add_series(table, segments.GetSegment(segment_id), name)
         place(series, chart_item)
         chart.AddAndObserveNodeReferenceID(SERIES_ROLE, series.GetID())
         chart.AddAndObservePlotSeriesNodeID(series.GetID())

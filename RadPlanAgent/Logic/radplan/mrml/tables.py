@@ -8,6 +8,7 @@ import numpy as np
 import slicer
 from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonCore import vtkAbstractArray, vtkStringArray
+from vtkmodules.vtkCommonDataModel import vtkTable
 
 
 def _column(name: str, values: Sequence[str] | Sequence[float] | np.ndarray) -> vtkAbstractArray:
@@ -28,7 +29,17 @@ def add_table(
 ) -> slicer.vtkMRMLTableNode:
     """Add a table; columns of text stay text, all others become float64. It cannot be edited."""
     node = scene.AddNewNodeByClass("vtkMRMLTableNode", name)
-    for title, values in columns.items():
-        node.AddColumn(_column(title, values))
+    set_columns(node, columns)
     node.SetLocked(True)
     return node
+
+
+def set_columns(
+    node: slicer.vtkMRMLTableNode,
+    columns: Mapping[str, Sequence[str] | Sequence[float] | np.ndarray],
+) -> None:
+    """Put columns in place of those that a table has."""
+    table = vtkTable()
+    for title, values in columns.items():
+        table.AddColumn(_column(title, values))
+    node.SetAndObserveTable(table)

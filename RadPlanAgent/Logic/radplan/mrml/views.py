@@ -17,7 +17,7 @@ ASPECT = 1.2
 _SLICES = {"Red": ("Axial", (0, 1)), "Green": ("Coronal", (0, 2)), "Yellow": ("Sagittal", (1, 2))}
 
 
-def _layers(scene: slicer.vtkMRMLScene, view_name: str) -> slicer.vtkMRMLSliceCompositeNode:
+def layers_of(scene: slicer.vtkMRMLScene, view_name: str) -> slicer.vtkMRMLSliceCompositeNode:
     """The node that says which volumes a slice view shows; made here where no view did."""
     node = scene.GetSingletonNode(view_name, "vtkMRMLSliceCompositeNode")
     if node is None:
@@ -64,7 +64,7 @@ def arrange_views(
         width_px, height_px, _ = view.GetDimensions()
         view.SetFieldOfView(height_mm * width_px / height_px, height_mm, view.GetFieldOfView()[2])
         view.JumpSliceByCentering(*ras_of(center_mm))
-        layers = _layers(scene, name)
+        layers = layers_of(scene, name)
         layers.SetBackgroundVolumeID(ct.GetID())
         layers.SetForegroundVolumeID(dose.GetID())
         layers.SetForegroundOpacity(DOSE_OPACITY)

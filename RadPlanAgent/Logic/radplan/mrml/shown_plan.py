@@ -1,0 +1,308 @@
+"""The plan on display in a user's scene: dose over the CT and DVH, of one step or of two.
+
+Nodes are made once and filled anew for every step and every preview, so that the views keep what
+the user set and a slider can be followed. What is there belongs to the scene: it is saved with it
+and is what SlicerRT's modules take a dose and its histograms for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import slicer
+
+from ..case import DoseImage
+from ..geometry import Triple
+from .dvh import CREATED_DVH_ROLE, SERIES_ROLE, Dvh, add_dvh_nodes
+from .geometry import fill_image, ras_of
+from .hierarchy import DOSE_UNIT_NAME, DOSE_UNIT_VALUE, add_study, place, subject_hierarchy
+from .notes import RESEARCH_ONLY
+from .tables import add_table, set_columns
+from .views import DOSE_OPACITY, layers_of
+from .volumes import add_dose_volume
+
+SHOWN, COMPARED = "shown", "compared"
+#: Attribute that tells which of the module's nodes a node is, so that it is found again in a
+#: scene that was saved and loaded.
+ROLE = "RadPlanAgent.Role"
+_VIEWS = ("Red", "Green", "Yellow")
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What doses are shown on.
+
+    Parameters
+    ----------
+    ct, segmentation : MRML nodes
+    segment_ids : mapping
+        Segment of every structure, by the structure's name.
+    volumes_cc : mapping
+        Volume of every structure.
+    """
+
+    ct: slicer.vtkMRMLScalarVolumeNode
+    segmentation: slicer.vtkMRMLSegmentationNode
+    segment_ids: Mapping[str, str]
+    volumes_cc: Mapping[str, float]
+
+
+@dataclass
+class ShownPlan:
+    """The display of one session's plans.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+    prescription_gy : float
+        Dose that counts as 100 % in the colours.
+    """
+
+    anatomy: Anatomy
+    prescription_gy: float
+    _doses: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
+    _tables: dict[str, dict[str, slicer.vtkMRMLTableNode]] = field(default_factory=dict)
+    _series: list[slicer.vtkMRMLPlotSeriesNode] = field(default_factory=list)
+    _chart: slicer.vtkMRMLPlotChartNode | None = None
+    _layout_before: int | None = None
+
+    @property
+    def scene(self) -> slicer.vtkMRMLScene:
+        """The scene that is shown in."""
+        return self.anatomy.ct.GetScene()
+
+    @property
+    def dose_node(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The dose on display."""
+        return self._doses.get(SHOWN)
+
+    def show_dose(self, dose: DoseImage, label: str) -> None:
+        """Show the dose of a step, or of a preview of one."""
+        node = self._fill_dose(SHOWN, dose, label)
+        for name in _VIEWS:
+            layers = layers_of(self.scene, name)
+            if layers.GetForegroundVolumeID() != node.GetID():
+                layers.SetBackgroundVolumeID(self.anatomy.ct.GetID())
+                layers.SetForegroundVolumeID(node.GetID())
+                layers.SetForegroundOpacity(DOSE_OPACITY)
+
+    def show_dvh(self, curves: Dvh, structures: Mapping[str, Mapping], title: str) -> None:
+        """Show the histograms of a step.
+
+        Parameters
+        ----------
+        curves : Dvh
+        structures : mapping
+            Per structure ``mean_gy``, ``min_gy`` and ``max_gy``; may be empty.
+        title : str
+            Of the chart.
+        """
+        doses_gy, percents = self._known(curves)
+        tables = self._tables.get(SHOWN)
+        if tables is None or set(tables) != set(percents):
+            self._remove_dvh()
+            self._add_dvh((doses_gy, percents), structures)
+        else:
+            for name, percent in percents.items():
+                set_columns(tables[name], {"Dose": doses_gy, "Volume": percent})
+        self._chart.SetTitle(title)
+
+    def compare(self, dose: DoseImage, curves: Dvh, label: str) -> None:
+        """Show another step beside: its dose in the right view, its histograms dashed."""
+        node = self._fill_dose(COMPARED, dose, label)
+        doses_gy, percents = self._known(curves)
+        tables = self._tables.setdefault(COMPARED, {})
+        for name, percent in percents.items():
+            columns = {"Dose": doses_gy, "Volume": percent}
+            if name in tables:
+                set_columns(tables[name], columns)
+            else:
+                tables[name] = add_table(self.scene, f"{name}_compared_DvhTable", columns)
+                self._add_dashed(name, tables[name])
+        self._side_by_side(node)
+
+    def end_comparison(self) -> None:
+        """Show one step only."""
+        for series in self._series:
+            if self._chart is not None:
+                self._chart.RemovePlotSeriesNodeID(series.GetID())
+            self.scene.RemoveNode(series)
+        for table in self._tables.pop(COMPARED, {}).values():
+            self.scene.RemoveNode(table)
+        self._series.clear()
+        node = self._doses.pop(COMPARED, None)
+        if node is not None:
+            self._remove_dose(node)
+        layout = self.scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+        if self._layout_before is not None and layout is not None:
+            layout.SetViewArrangement(self._layout_before)
+            self._orient("Yellow", "Sagittal")
+            if self.dose_node is not None:
+                layers_of(self.scene, "Yellow").SetForegroundVolumeID(self.dose_node.GetID())
+        self._layout_before = None
+
+    def set_dose_visible(self, visible: bool) -> None:
+        """Show or hide the dose over the CT."""
+        for name in _VIEWS:
+            layers_of(self.scene, name).SetForegroundOpacity(DOSE_OPACITY if visible else 0.0)
+
+    def show_chart(self) -> None:
+        """Bring the histograms into view, beside the slices."""
+        layout = self.scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+        if layout is not None and self._layout_before is None:
+            layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView)
+        self._put_chart_into_views()
+
+    def hot_spot_mm(self) -> Triple | None:
+        """Where the dose on display is highest, LPS mm."""
+        node = self.dose_node
+        if node is None:
+            return None
+        values = slicer.util.arrayFromVolume(node)
+        k, j, i = np.unravel_index(int(values.argmax()), values.shape)
+        point = node_point(node, (int(i), int(j), int(k)))
+        return ras_of(point)
+
+    def jump_to(self, point_mm: Triple) -> None:
+        """Move all slices to an LPS point."""
+        slicer.vtkMRMLSliceNode.JumpAllSlices(
+            self.scene, *ras_of(point_mm), slicer.vtkMRMLSliceNode.CenteredJumpSlice
+        )
+
+    def _known(self, curves: Dvh) -> Dvh:
+        """The curves of structures that have a segment."""
+        doses_gy, percents = curves
+        ids = self.anatomy.segment_ids
+        return doses_gy, {name: p for name, p in percents.items() if name in ids}
+
+    def _study(self) -> int:
+        """The item under which results belong: the CT's study, or a new one."""
+        hierarchy = subject_hierarchy(self.scene)
+        item = hierarchy.GetItemByDataNode(self.anatomy.ct)
+        parent = hierarchy.GetItemParent(item) if item else 0
+        if not parent or parent == hierarchy.GetSceneItemID():
+            parent = add_study(self.scene, "RadPlanAgent", f"Plan - {RESEARCH_ONLY}")
+            place(self.anatomy.ct, parent)
+            place(self.anatomy.segmentation, parent, expanded=False)
+        hierarchy.SetItemAttribute(parent, DOSE_UNIT_NAME, "Gy")
+        hierarchy.SetItemAttribute(parent, DOSE_UNIT_VALUE, "1.0")
+        return parent
+
+    def _fill_dose(
+        self, role: str, dose: DoseImage, label: str
+    ) -> slicer.vtkMRMLScalarVolumeNode:
+        name = f"{label} - {RESEARCH_ONLY}"
+        node = self._doses.get(role)
+        if node is None or node.GetImageData().GetDimensions() != dose.grid.shape[::-1]:
+            if node is not None:
+                self._remove_dose(node)
+            node = add_dose_volume(self.scene, name, dose, self.prescription_gy)
+            node.SetAttribute(ROLE, role)
+            place(node, self._study())
+            self._doses[role] = node
+        else:
+            fill_image(node.GetImageData(), dose.dose_gy.astype(np.float32, copy=False))
+            node.GetImageData().Modified()
+            node.Modified()
+            node.SetName(name)
+        return node
+
+    def _remove_dose(self, node: slicer.vtkMRMLScalarVolumeNode) -> None:
+        colors = [node.GetDisplayNode().GetColorNode(), node.GetNodeReference("colorTableRef")]
+        for gone in (node, *colors):
+            if gone is not None:
+                self.scene.RemoveNode(gone)
+
+    def _add_dvh(self, curves: Dvh, structures: Mapping[str, Mapping]) -> None:
+        node = self.dose_node
+        chart = add_dvh_nodes(
+            node,
+            self.anatomy.segmentation,
+            curves,
+            study=self._study(),
+            title="",
+            volumes_cc=self.anatomy.volumes_cc,
+            structures=structures,
+            segment_ids=self.anatomy.segment_ids,
+        )
+        chart.SetAttribute(ROLE, SHOWN)
+        self._chart, self._tables[SHOWN] = chart, {}
+        for i in range(chart.GetNumberOfNodeReferences(SERIES_ROLE)):
+            series = chart.GetNthNodeReference(SERIES_ROLE, i)
+            self._tables[SHOWN][series.GetName()] = series.GetTableNode()
+        self._put_chart_into_views()
+
+    def _remove_dvh(self) -> None:
+        """Remove chart, series and tables, as a whole."""
+        self.end_comparison()
+        tables = self._tables.pop(SHOWN, {})
+        if self._chart is not None:
+            for i in reversed(range(self._chart.GetNumberOfNodeReferences(SERIES_ROLE))):
+                self.scene.RemoveNode(self._chart.GetNthNodeReference(SERIES_ROLE, i))
+            self.scene.RemoveNode(self._chart)
+        for table in tables.values():
+            metrics = table.GetNodeReference("dvhMetricsTableRef")
+            if metrics is not None:
+                self.scene.RemoveNode(metrics)
+            self.scene.RemoveNode(table)
+        self._chart = None
+        for source in (self.dose_node, self.anatomy.segmentation):
+            if source is not None:
+                source.RemoveNodeReferenceIDs(CREATED_DVH_ROLE)
+
+    def _add_dashed(self, name: str, table: slicer.vtkMRMLTableNode) -> None:
+        series = self.scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", f"{name} (compared)")
+        series.SetAndObserveTableNodeID(table.GetID())
+        series.SetXColumnName("Dose")
+        series.SetYColumnName("Volume")
+        series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+        series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
+        series.SetLineStyle(slicer.vtkMRMLPlotSeriesNode.LineStyleDash)
+        segment_id = self.anatomy.segment_ids[name]
+        segment = self.anatomy.segmentation.GetSegmentation().GetSegment(segment_id)
+        series.SetColor(*segment.GetColor())
+        self._chart.AddAndObservePlotSeriesNodeID(series.GetID())
+        self._series.append(series)
+
+    def _put_chart_into_views(self) -> None:
+        if self._chart is None:
+            return
+        selection = self.scene.GetFirstNodeByClass("vtkMRMLSelectionNode")
+        if selection is not None:
+            selection.SetActivePlotChartID(self._chart.GetID())
+        view = self.scene.GetSingletonNode("PlotView1", "vtkMRMLPlotViewNode")
+        if view is not None:
+            view.SetPlotChartNodeID(self._chart.GetID())
+
+    def _side_by_side(self, compared: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """Both doses on the same axial slice: this step left, the other right."""
+        layout = self.scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+        if layout is None:
+            return
+        if self._layout_before is None:
+            self._layout_before = layout.GetViewArrangement()
+            layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutSideBySideView)
+            self._orient("Yellow", "Axial")
+        layers = layers_of(self.scene, "Yellow")
+        layers.SetBackgroundVolumeID(self.anatomy.ct.GetID())
+        layers.SetForegroundVolumeID(compared.GetID())
+        layers.SetForegroundOpacity(DOSE_OPACITY)
+
+    def _orient(self, view: str, orientation: str) -> None:
+        node = self.scene.GetSingletonNode(view, "vtkMRMLSliceNode")
+        if node is not None:
+            node.SetOrientation(orientation)
+
+
+def node_point(node: slicer.vtkMRMLScalarVolumeNode, index: tuple[int, int, int]) -> Triple:
+    """RAS of a voxel (i, j, k), with the transforms over its node."""
+    from vtkmodules.vtkCommonMath import vtkMatrix4x4
+
+    matrix, world = vtkMatrix4x4(), vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    if node.GetParentTransformNode() is not None:
+        node.GetParentTransformNode().GetMatrixTransformToWorld(world)
+    point = world.MultiplyPoint(matrix.MultiplyPoint((*index, 1.0)))
+    return (point[0], point[1], point[2])

@@ -1,0 +1,61 @@
+"""Asks for a new objective."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import qt
+
+from ..errors import InputError
+from ..optimize import OBJECTIVE_FUNCTIONS, Objective
+from .i18n import _
+
+
+def ask_for_objective(parent: qt.QWidget, structures: Sequence[str]) -> Objective | None:
+    """The objective that a person describes; None if they think better of it."""
+    dialog = qt.QDialog(parent)
+    dialog.setWindowTitle(_("Add an objective"))
+    form = qt.QFormLayout(dialog)
+    structure, function = qt.QComboBox(), qt.QComboBox()
+    for name in structures:
+        structure.addItem(name)
+    for name in OBJECTIVE_FUNCTIONS:
+        function.addItem(name.replace("_", " "), name)
+    numbers = {
+        "dose_gy": (_("Dose [Gy]:"), 0.0, 200.0, 20.0),
+        "volume_percent": (_("Volume [%]:"), 0.0, 100.0, 30.0),
+        "exponent": (_("gEUD exponent:"), 1.0, 50.0, 8.0),
+        "weight": (_("Weight:"), 0.001, 1e6, 10.0),
+    }
+    boxes = {}
+    form.addRow(_("Structure:"), structure)
+    form.addRow(_("Function:"), function)
+    for name, (label, low, high, value) in numbers.items():
+        boxes[name] = box = qt.QDoubleSpinBox()
+        box.setDecimals(3)
+        box.setRange(low, high)
+        box.setValue(value)
+        form.addRow(label, box)
+    buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
+    buttons.accepted.connect(dialog.accept)
+    buttons.rejected.connect(dialog.reject)
+    form.addRow(buttons)
+
+    def taken() -> tuple[str, ...]:
+        return OBJECTIVE_FUNCTIONS[function.currentData].parameters
+
+    def show_parameters(*_args: object) -> None:
+        for name, box in boxes.items():
+            box.enabled = name == "weight" or name in taken()
+            box.toolTip = "" if box.enabled else _("This function does not take it")
+
+    function.currentIndexChanged.connect(show_parameters)
+    show_parameters()
+    if not dialog.exec_():
+        return None
+    values = {name: box.value for name, box in boxes.items() if box.enabled}
+    try:
+        return Objective(structure.currentText, function.currentData, **values)
+    except InputError as error:
+        qt.QMessageBox.warning(parent, _("Add an objective"), str(error))
+        return None

@@ -1,0 +1,88 @@
+"""PySide6 with the habits of PythonQt: properties in place of getters, `name`, no Signal class.
+
+PySide6 does not let ``object.connect("signal()", slot)`` be replaced; the panel connects with
+``object.signal.connect(slot)``, which both know.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from types import ModuleType
+from typing import Any
+
+from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
+
+#: Properties whose name PySide6 needs for something else.
+_KEPT = {"QObject": {"parent"}}
+
+
+def make_qt() -> ModuleType:
+    """The module ``qt``: all of QtCore, QtGui and QtWidgets under one name."""
+    module = ModuleType("qt")
+    for source in (QtCore, QtGui, QtWidgets):
+        for name in dir(source):
+            value = getattr(source, name)
+            # PythonQt has no Signal and no Property; code that uses them must fail here too.
+            if not name.startswith("_") and name not in ("Signal", "Slot", "Property"):
+                setattr(module, name, value)
+            if inspect.isclass(value) and issubclass(value, QtCore.QObject):
+                give_properties(value)
+    QtCore.QObject.name = QtCore.QObject.objectName  # a property by now
+    QtCore.QObject.className = lambda self: self.metaObject().className()
+    module.QUiLoader = UiLoader
+    return module
+
+
+def give_properties(cls: type) -> None:
+    """Turn the Qt properties that a class declares into Python properties, as PythonQt does."""
+    meta = cls.staticMetaObject
+    for index in range(meta.propertyOffset(), meta.propertyCount()):
+        name = meta.property(index).name()
+        if name in _KEPT.get(cls.__name__, ()):
+            continue
+        getter = cls.__dict__.get(name)
+        setter = getattr(cls, f"set{name[0].upper()}{name[1:]}", None)
+        if not callable(getter):
+            getter = _by_name(name)
+        if setter is None:
+            setter = _set_by_name(name)
+        setattr(cls, name, _property(getter, setter))
+
+
+def _property(getter: Any, setter: Any) -> property:
+    return property(lambda self: getter(self), lambda self, value: setter(self, value))
+
+
+def _by_name(name: str) -> Any:
+    return lambda self: self.property(name)
+
+
+def _set_by_name(name: str) -> Any:
+    return lambda self, value: self.setProperty(name, value)
+
+
+class UiLoader(QtUiTools.QUiLoader):
+    """Loads .ui files that hold the host's widgets.
+
+    Connections between widgets in the file are left out: their signatures speak of MRML classes,
+    which these widgets do not have as Qt types. `QMRMLWidget.setMRMLScene` does their work.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        from . import ctk_widgets, mrml_widgets
+
+        for module in (ctk_widgets, mrml_widgets):
+            for cls in vars(module).values():
+                if inspect.isclass(cls) and cls.__module__ == module.__name__:
+                    self.registerCustomWidget(cls)
+
+    def load(self, file: QtCore.QFile, parent: Any = None) -> Any:
+        """The widget that the file describes; None if it cannot be made."""
+        text = bytes(file.readAll()).decode("utf-8")
+        text = re.sub(r"<connections>.*?</connections>", "", text, flags=re.DOTALL)
+        buffer = QtCore.QBuffer()
+        buffer.setData(text.encode("utf-8"))
+        buffer.open(QtCore.QIODevice.OpenModeFlag.ReadOnly)
+        return super().load(buffer, parent)

@@ -85,8 +85,9 @@ def least_cost(
     problem: FluenceProblem, objectives: Sequence[Objective], start: np.ndarray
 ) -> float:
     """The least cost known: to the end where ours can go there, else after a long descent."""
-    to_the_end = 1e-6 if all(is_quadratic(o) for o in objectives) else None
-    settings = SolverSettings(5000, 1e-8, small_gradient=to_the_end)
+    settings = SolverSettings(5000, 1e-8)
+    if all(is_quadratic(o) for o in objectives):
+        settings = replace(SESSION.first, small_gradient=1e-6)
     problem.set_objectives(objectives)
     return optimize_fluence(problem, start, settings).objective_value_all_voxels
 

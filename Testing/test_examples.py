@@ -113,6 +113,7 @@ def test_no_file_without_its_plan():
 
 def test_one_shipped_plan_reads_as_it_should():
     text = next(load_example(p) for p in SHIPPED if p.stem == "prostate_60_20").text
+    assert "in % of 60 Gy" in text
     assert "Prescription: PTV 60 Gy in 20 fractions." in text
     assert re.search(r"^Rectum: 77\.\d; 0; \d+; \d+/\d+/\d+/\d+$", text, re.MULTILINE)
     assert re.search(r"^Rectum: max_dvh 100/\S+ \(was /", text, re.MULTILINE)
@@ -627,3 +628,8 @@ def test_a_long_plan_is_cut_not_lost(situation):
 )
 def test_is_token(text, good):
     assert is_token(text) is good
+
+
+def test_a_file_of_the_user_is_never_taken_for_a_public_one(document, own_folder):
+    (own_folder / "mine.json").write_text(json.dumps(document | {"origin": "public"}))
+    assert "a plan of the user's own" in list_examples()[0].text

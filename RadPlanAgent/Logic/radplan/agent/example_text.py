@@ -41,9 +41,9 @@ def example_text(example: Example) -> str:
         origin += ", approved by a person"
     head = [f"Site: {example.site}. Origin: {origin}.", example.remark]
     head.append(
-        f"Prescription: {prescriptions} in {protocol.fractions} fractions. All doses below are "
-        f"in % of {protocol.highest.dose_gy:g} Gy: to carry a level over, take its % of your own "
-        "highest prescription."
+        f"Prescription: {prescriptions} in {protocol.fractions} fractions. Doses and levels are "
+        f"in % of {protocol.highest.dose_gy:g} Gy, goals in their own units. To carry a level "
+        "over, take its % of your own highest prescription."
     )
     columns = "/".join(name.rstrip("%") for name in _TOLD_DOSES)
     titles = {

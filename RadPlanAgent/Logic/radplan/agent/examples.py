@@ -60,11 +60,8 @@ def list_examples() -> tuple[Example, ...]:
     InputError
         If a file is damaged; the text names it.
     """
-    return tuple(
-        load_example(path)
-        for folder in (user_folder(), resource_path("Examples"))
-        for path in sorted(folder.glob("*.json"))
-    )
+    own = [replace(e, origin="own") for e in _in_folder(user_folder())]
+    return (*own, *_in_folder(resource_path("Examples")))
 
 
 def similar_examples(case: Case, protocol: Protocol, count: int) -> tuple[Example, ...]:
@@ -181,6 +178,10 @@ def find_example(name: str) -> Example:
             return example
     known = ", ".join(e.name for e in library) or "none"
     raise InputError(f"there is no reference plan {name!r}; there are {known}")
+
+
+def _in_folder(folder: Path) -> list[Example]:
+    return [load_example(path) for path in sorted(folder.glob("*.json"))]
 
 
 def _fraction_unlikeness(one: Protocol, other: Protocol) -> float:

@@ -57,7 +57,51 @@ class FakeStep:
     base: int | None
     actions: tuple[tuple[str, str, str, str], ...]
     outcome: str
+    author: str = "rules"
+    note: str = ""
+    assessment: dict | None = None
+    expectations: tuple[dict, ...] = ()
 
+
+#: What a language model says, in tokens: OAR_1 is a structure whose name it was not told.
+ASSESSMENT = {
+    "verdict": "improve",
+    "problems": [
+        {
+            "structure": "PTV_6000",
+            "kind": "target overdosed",
+            "text": "The near-maximum D0.03cc is missed.",
+        },
+        {
+            "structure": "PenileBulb",
+            "kind": "organ overdosed",
+            "text": "The mean dose of PenileBulb is above its limit.",
+        },
+    ],
+    "directions": ["cool the hottest part of PTV_6000", "hold Rectum and Bladder"],
+    "author": "llm",
+    "notes": ['vision claim dropped, "cold spot in PTV_6000": no cold spot below 95 %'],
+}
+EXPECTATIONS = (
+    {
+        "action": 0,
+        "goal": "PTV_6000 D0.03cc ≤ 64.2 Gy",
+        "effect": "better",
+        "before": 65.1,
+        "after": 63.4,
+        "observed": "better",
+        "held": True,
+    },
+    {
+        "action": 0,
+        "goal": "Rectum mean ≤ 12.5 Gy",
+        "effect": "same",
+        "before": 13.1,
+        "after": 12.6,
+        "observed": "better",
+        "held": False,
+    },
+)
 
 STEPS = (
     FakeStep(
@@ -93,6 +137,8 @@ STEPS = (
             ),
         ),
         "The rectum gained, but the target's hot spot rose above 107 %: undone.",
+        note="The built-in rules took this step. Why: no usable language model: "
+        "the server did not answer within 300 s",
     ),
     FakeStep(
         "Even out the target", "homogeneity", 13.0, 0.2, 0.035, True, 1,
@@ -101,10 +147,14 @@ STEPS = (
                 "add_objective",
                 "add PTV_6000: squared overdosing 61.8 Gy, weight 200",
                 "The near-maximum of the target is missed.",
-                "rules",
+                "llm",
             ),
         ),
         "The near-maximum is met; no organ lost.",
+        "llm",
+        "The hot spot limits the plan, not the organs; one new term on PTV_6000 should do.",
+        ASSESSMENT,
+        EXPECTATIONS,
     ),
     FakeStep(
         "Spare the penile bulb", "person", 11.0, 0.35, 0.035, True, 3,
@@ -297,6 +347,10 @@ def _write_step(folder: Path, case: Case, index: int, step: FakeStep, dose: Dose
             "worst_margin": "",
             "solver": {"status": "converged", "iterations": 80 - 9 * index},
             "seconds": 3.2 + index,
+            "author": step.author,
+            "note": step.note,
+            "assessment": step.assessment,
+            "expectations": list(step.expectations),
         },
     )
     keys = ("structure", "function", "dose_gy", "volume_percent", "exponent", "weight")

@@ -171,10 +171,39 @@ def test_all_steps_are_there_with_reasons_outcome_and_fate(page: tuple) -> None:
         assert (fate if step.kept else "↺ undone") in text
         assert step.title in text and step.outcome in text
         for _, change, reason, _ in step.actions:
-            assert change in text and reason in text
+            assert change.removeprefix("add ") in text and reason in text
     assert "person: Dr Example" in parsed.text
     assert parsed.text.count("Step 1 Step 2 Change") == 1
     assert parsed.text.count("Step 1 Step 3 Change") == 1, "step 3 set out from step 1, not 2"
+
+
+def test_a_step_tells_what_was_seen_changed_expected_and_done(page: tuple) -> None:
+    text = page[0].text.partition("3 Even out the target")[2].partition("4 Spare the penile")[0]
+    seen, _, rest = text.partition("Changed")
+    assert "Seen in step 1" in seen and "improve" in seen
+    assert "PTV_6000 , target overdosed: The near-maximum D0.03cc is missed." in seen
+    assert "hold Rectum and Bladder" in seen
+    assert 'vision claim dropped, "cold spot in PTV_6000"' in seen
+    assert "one new term on PTV_6000 should do." in rest
+    assert "✓ expected PTV_6000 D0.03cc ≤ 64.2 Gy to get better; it got better" in rest
+    assert "✗ expected Rectum mean ≤ 12.5 Gy to stay the same; it got better" in rest
+    assert "The built-in rules took this step. Why: no usable language model" in page[0].text
+
+
+def test_names_stand_where_a_model_wrote_tokens(rewrite: Callable[..., Page]) -> None:
+    def unusual(folder: Path) -> None:
+        for path in folder.glob("**/*.json"):
+            path.write_text(path.read_text("utf-8").replace("PenileBulb", "Bulb of Mr X"), "utf-8")
+        path = folder / "steps" / "003" / "step.json"
+        path.write_text(path.read_text("utf-8").replace("Bulb of Mr X", "OAR_1"), "utf-8")
+
+    case = fake_session.fake_case()
+    renamed = [
+        replace(s, name="Bulb of Mr X") if s.name == "PenileBulb" else s for s in case.structures
+    ]
+    page = rewrite(unusual, replace(case, structures=tuple(renamed)))
+    assert "The mean dose of Bulb of Mr X is above its limit." in page.text
+    assert "OAR_1" not in page.text
 
 
 def test_beams_grid_engine_objectives_and_limits_are_told(page: tuple) -> None:

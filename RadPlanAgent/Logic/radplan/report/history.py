@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..agent.tokens import StructureTokens
+from ..case import Case
 from ..figures import GoalHistory, StepLabel
-from .folder import SessionRecord, StepRecord, mapping, mappings, number, text, whole
+from .folder import SessionRecord, StepRecord, mapping, mappings, number, text, texts, whole
 from .goals import Change, Goal, changes, read_goals
 
 _AUTHORS = {"rules": "built-in rules", "llm": "language model"}
+_EXPECTED = {"better": "to get better", "worse": "to get worse", "same": "to stay the same"}
+_OBSERVED = {"better": "got better", "worse": "got worse", "same": "stayed the same"}
 _ACTION_WORDS = {
     "change_weight": "Weight",
     "change_dose": "Dose level",
@@ -20,18 +24,49 @@ _ACTION_WORDS = {
 
 
 @dataclass(frozen=True)
+class ExpectationView:
+    """What was expected of a change for one goal, and what happened to that goal."""
+
+    goal: str
+    effect: str
+    observed: str
+    held: bool
+
+
+@dataclass(frozen=True)
 class ActionView:
-    """One change of the plan and why."""
+    """One change of the plan, why, and what was expected of it."""
 
     kind: str
     text: str
     reason: str
     author: str
+    expected: tuple[ExpectationView, ...] = ()
+
+
+@dataclass(frozen=True)
+class ProblemView:
+    """One problem that was seen in a plan."""
+
+    structure: str
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class SeenView:
+    """What was seen in the plan that a step builds on."""
+
+    verdict: str
+    problems: tuple[ProblemView, ...]
+    directions: tuple[str, ...]
+    notes: tuple[str, ...]
+    author: str
 
 
 @dataclass(frozen=True)
 class StepView:
-    """One step: what was changed, why, and what it did."""
+    """One step: what was seen, what was changed and why, what was expected, what it did."""
 
     index: int
     title: str
@@ -44,10 +79,32 @@ class StepView:
     compared_with: int | None
     changes: tuple[Change, ...]
     work: str
+    author: str
+    thoughts: str
+    warning: str
+    seen: SeenView | None
 
 
-def step_views(record: SessionRecord) -> list[StepView]:
-    """All steps in order, each held against the plan that it set out from."""
+def token_reader(record: SessionRecord, case: Case) -> Callable[[str], str]:
+    """Puts the case's names into texts that a language model wrote in tokens."""
+    protocol = mapping(record.session.get("protocol"))
+    types = {s.name: s.type for s in case.structures}
+    named = [text(row.get("target")) for row in mappings(protocol.get("prescriptions"))]
+    named += [text(row.get("structure")) for row in mappings(protocol.get("goals"))]
+    used = [text(o.get("structure")) for s in record.steps for o in s.objectives]
+    helpers = dict.fromkeys(name for name in used if name and name not in types)
+    return StructureTokens(types, dict.fromkeys(n for n in named if n), helpers).reveal
+
+
+def step_views(record: SessionRecord, reveal: Callable[[str], str] = str) -> list[StepView]:
+    """All steps in order, each held against the plan that it set out from.
+
+    Parameters
+    ----------
+    record : SessionRecord
+    reveal : callable
+        Puts names into what a language model wrote (`token_reader`).
+    """
     protocol = mapping(record.session.get("protocol"))
     best = record.best
     goals = {s.index: read_goals(s.scorecard, protocol) for s in record.steps}
@@ -58,34 +115,83 @@ def step_views(record: SessionRecord) -> list[StepView]:
         base = whole(step.get("base"))
         base = last_kept if base not in goals else base
         kept = step.get("kept") is True
+        author = text(step.get("author"))
+        said = reveal if author == "llm" else str
         views.append(
             StepView(
                 index=stored.index,
-                title=text(step.get("title")) or "untitled",
+                title=said(text(step.get("title"))) or "untitled",
                 phase=text(step.get("phase")),
                 kept=kept,
                 is_best=stored is best,
-                actions=tuple(_action(a) for a in mappings(step.get("actions"))),
+                actions=_actions(step, said),
                 outcome=text(step.get("outcome")),
                 goals_text=_goals_text(step),
                 compared_with=base,
                 changes=tuple(changes(goals.get(base, []), goals[stored.index])),
                 work=_work(step),
+                author=_author(author) if author != "rules" else "",
+                thoughts=said(text(step.get("note"))) if author == "llm" else "",
+                warning=reveal(text(step.get("note"))) if author != "llm" else "",
+                seen=_seen(mapping(step.get("assessment")), reveal),
             )
         )
         last_kept = stored.index if kept else last_kept
     return views
 
 
-def _action(action: dict) -> ActionView:
-    author = text(action.get("author"))
-    person, _, name = author.partition(":")
+def _actions(step: dict, said: Callable[[str], str]) -> tuple[ActionView, ...]:
+    """All changes of a step, each with what was expected of it."""
+    expected: dict[int | None, list[ExpectationView]] = {}
+    for item in mappings(step.get("expectations")):
+        expected.setdefault(whole(item.get("action")), []).append(
+            ExpectationView(
+                text(item.get("goal")),
+                _EXPECTED.get(text(item.get("effect")), ""),
+                _OBSERVED.get(text(item.get("observed")), "could not be evaluated"),
+                item.get("held") is True,
+            )
+        )
+    return tuple(
+        _action(action, said, tuple(expected.get(number, ())))
+        for number, action in enumerate(mappings(step.get("actions")))
+    )
+
+
+def _action(
+    action: dict, said: Callable[[str], str], expected: tuple[ExpectationView, ...]
+) -> ActionView:
     kind = text(action.get("kind"))
     return ActionView(
         kind=_ACTION_WORDS.get(kind, kind.replace("_", " ").capitalize()),
-        text=text(action.get("text")),
-        reason=text(action.get("reason")),
-        author=f"person: {name}" if person == "person" and name else _AUTHORS.get(author, author),
+        text=text(action.get("text")).removeprefix("add ").removeprefix("remove "),
+        reason=said(text(action.get("reason"))),
+        author=_author(text(action.get("author"))),
+        expected=expected,
+    )
+
+
+def _author(author: str) -> str:
+    person, _, name = author.partition(":")
+    return f"person: {name}" if person == "person" and name else _AUTHORS.get(author, author)
+
+
+def _seen(assessment: dict, reveal: Callable[[str], str]) -> SeenView | None:
+    verdict = text(assessment.get("verdict"))
+    if not verdict:
+        return None
+    said = reveal if assessment.get("author") == "llm" else str
+    return SeenView(
+        verdict,
+        tuple(
+            ProblemView(
+                said(text(p.get("structure"))), text(p.get("kind")), said(text(p.get("text")))
+            )
+            for p in mappings(assessment.get("problems"))
+        ),
+        tuple(said(d) for d in texts(assessment.get("directions"))),
+        tuple(said(n) for n in texts(assessment.get("notes"))),
+        _AUTHORS.get(text(assessment.get("author")), ""),
     )
 
 

@@ -28,7 +28,7 @@ from ..files import written_by_rename
 from .folder import DvhTable, SessionRecord, mapping, mappings, number, read_session_record, text
 from .folder import texts as text_list
 from .goals import Goal, changes, decimals, failed_first, goal_marker, read_goals, verdict
-from .history import goal_histories, step_views
+from .history import goal_histories, step_views, token_reader
 
 DPI = 150
 #: Changes from the first plan to the final one are told from this part of the limit.
@@ -118,7 +118,7 @@ def _context(record: SessionRecord, case: Case) -> dict:
     first = record.steps[0] if record.steps else None
     first_goals = [] if first in (None, record.best) else read_goals(first.scorecard, protocol)
     notable = [c for c in changes(first_goals, goals) if c.size >= NOTABLE_CHANGE or c.flipped]
-    steps = step_views(record)
+    steps = step_views(record, token_reader(record, case))
     return {
         "case_name": text(mapping(session.get("case")).get("name")) or case.name,
         "protocol_name": text(protocol.get("name")) or text(card.get("protocol")),

@@ -51,11 +51,11 @@ def oriented(values: np.ndarray, grid: Grid, orientation) -> tuple[np.ndarray, n
         matrix[:3, n] = 0
         matrix[a, n] = s * grid.spacing_mm[a]
         matrix[a, 3] = ras_low[a] if s > 0 else ras_high[a]
-    for z, y, x in product(*map(range, values.shape)):
-        lps = np.add(grid.origin_mm, np.multiply(grid.spacing_mm, (x, y, z)))
-        index = np.linalg.solve(matrix, (-lps[0], -lps[1], lps[2], 1.0))[:3]
-        i, j, k = np.rint(index).astype(int)
-        image[k, j, i] = values[z, y, x]
+    z, y, x = np.indices(values.shape).reshape(3, -1)
+    lps = np.add(grid.origin_mm, np.multiply(grid.spacing_mm, np.stack([x, y, z], axis=1)))
+    ras = np.c_[lps * (-1, -1, 1), np.ones(len(lps))]
+    i, j, k = np.rint(np.linalg.solve(matrix, ras.T)[:3]).astype(int)
+    image[k, j, i] = values[z, y, x]
     return image, matrix
 
 

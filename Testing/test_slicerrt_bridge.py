@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -479,3 +480,38 @@ class TestStored:
             (folder / "meta.json").write_text(text)
         with pytest.raises(InputError, match="compute the influence matrix again"):
             load_influence(folder, small_case())
+
+
+class TestPlanning:
+    """The whole way: scene, SlicerRT engine, cache folder, session, as the worker plans it."""
+
+    def test_a_case_is_planned_with_slicerrts_matrix(self, scene, tmp_path):
+        from image_phantom import GOALS, protocol
+        from radplan.case_file import save_case
+        from radplan.mrml.read_case import case_from_scene
+        from radplan.planning import Observer, PlanRequest, plan, resume
+        from slicerrt_phantom import add_plan
+
+        rt_plan = add_plan(scene)
+        case = case_from_scene(
+            rt_plan.GetReferenceVolumeNode(),
+            rt_plan.GetSegmentationNode(),
+            names={f"id_{n}": n for n in ("BODY", "PTV", "Cord", "Gland", "Distant")},
+        )
+        save_case(tmp_path / "case.npz", case)
+        influence = influence_from_beams(rt_plan)
+        request = PlanRequest(
+            case=str(tmp_path / "case.npz"),
+            protocol=protocol(GOALS),
+            out=tmp_path / "session",
+            max_steps=1,
+            influence_path=store_influence(influence, case, tmp_path / "cache"),
+        )
+        outcome = plan(request, Observer())
+        achieved = {f"{g.goal.structure} {g.goal.metric}": g for g in outcome.scorecard.goals}
+        assert achieved["PTV D95%"].met
+        session = json.loads((tmp_path / "session" / "session.json").read_text())
+        assert session["engine"] == "SlicerRT: Stand-in pencil beam"
+        assert session["fingerprint"] == influence.fingerprint
+        assert len(session["beams"]) == 5
+        resume(tmp_path / "session", Observer(), max_steps=2)

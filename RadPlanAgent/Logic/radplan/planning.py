@@ -22,6 +22,7 @@ from .errors import CancelledError, InputError
 from .geometry import Grid, Occupancy, Triple
 from .influence import choose_dose_grid, estimate_memory, influence_matrix
 from .influence.matrix import InfluenceMatrix
+from .influence.stored import describe_influence, load_influence
 from .io import load_case
 from .outputs import write_outputs, write_session_report
 from .planners import LlmRequest, MakePlanner, planner_maker, planner_settings
@@ -69,6 +70,8 @@ class PlanRequest:
         Which language model plans, if one does.
     preview : bool
         Whether only the first plan is made, and written down what a language model would be sent.
+    influence_path : Path, optional
+        An influence matrix computed elsewhere (`influence.stored`), with its beams and dose grid.
     """
 
     case: str
@@ -85,6 +88,7 @@ class PlanRequest:
     overwrite: bool = False
     llm: LlmRequest = field(default_factory=LlmRequest)
     preview: bool = False
+    influence_path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -194,8 +198,7 @@ def begin(request: PlanRequest, observer: Observer) -> OpenSession:
     notes = [*binding.notes, *check_anatomy(case, binding)]
     for note in notes:
         observer.note(note)
-    beams = choose_beams(case, binding, request)
-    grid = choose_dose_grid(case, request.spacing_mm)
+    beams, grid = _beams_and_grid(case, binding, request)
     content = {
         "state": "running",
         "case": {"name": case.name, "source": case.source},
@@ -207,8 +210,9 @@ def begin(request: PlanRequest, observer: Observer) -> OpenSession:
         "settings": {
             "max_steps": request.max_steps,
             "optimizer": asdict(SessionSettings()),
-            "cache_dir": str(request.cache_dir.absolute()) if request.cache_dir else None,
+            "cache_dir": _text(request.cache_dir),
             "processes": request.processes,
+            "influence_path": _text(request.influence_path),
         }
         | llm_settings,
         "versions": versions(),
@@ -426,12 +430,26 @@ def influence_for(
 ) -> InfluenceMatrix:
     """The influence matrix with which a request is planned."""
     settings = {
-        "cache_dir": str(request.cache_dir) if request.cache_dir else None,
+        "cache_dir": _text(request.cache_dir),
         "processes": request.processes,
+        "influence_path": _text(request.influence_path),
     }
-    beams = choose_beams(case, binding, request)
-    grid = choose_dose_grid(case, request.spacing_mm)
+    beams, grid = _beams_and_grid(case, binding, request)
     return _influence(case, binding, beams, grid, settings, observer)
+
+
+def _text(path: Path | None) -> str | None:
+    return str(path.absolute()) if path else None
+
+
+def _beams_and_grid(
+    case: Case, binding: Binding, request: PlanRequest
+) -> tuple[tuple[Beam, ...], Grid]:
+    """What to compute the influence matrix for, or what the one given is of."""
+    if request.influence_path is not None:
+        stored = describe_influence(request.influence_path, case)
+        return stored.beams, stored.grid
+    return choose_beams(case, binding, request), choose_dose_grid(case, request.spacing_mm)
 
 
 def _influence(
@@ -442,6 +460,8 @@ def _influence(
     settings: dict,
     observer: Observer,
 ) -> InfluenceMatrix:
+    if settings.get("influence_path"):  # older sessions do not have it
+        return load_influence(Path(settings["influence_path"]), case)
     estimate = estimate_memory(case, beams, grid, target_names=_target_names(binding))
     observer.note(str(estimate))
     cache_dir = Path(settings["cache_dir"]) if settings["cache_dir"] else default_cache_dir()

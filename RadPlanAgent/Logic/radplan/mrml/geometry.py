@@ -80,6 +80,13 @@ def array_of(matrix: vtkMatrix4x4) -> np.ndarray:
     return np.array([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
 
 
+def matrix_of(array: np.ndarray) -> vtkMatrix4x4:
+    """VTK's matrix of an array (4, 4)."""
+    matrix = vtkMatrix4x4()
+    matrix.DeepCopy(np.asarray(array, float).ravel().tolist())
+    return matrix
+
+
 def node_to_lps(node: slicer.vtkMRMLTransformableNode, where: str) -> np.ndarray:
     """Matrix (4, 4) from a node's own RAS to LPS of the patient: its transforms, hardened.
 

@@ -1,0 +1,219 @@
+"""Our optimizer on a plan of SlicerRT: objectives of its table, matrices of its beam nodes.
+
+Runs in Slicer's own Python, with numpy and scipy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import slicer
+from vtkmodules.vtkCommonDataModel import vtkImageData
+
+from ..errors import InputError
+from ..geometry import Grid, Occupancy
+from ..optimize import (
+    OBJECTIVE_FUNCTIONS,
+    FluenceProblem,
+    Objective,
+    StructureIndex,
+    optimize_fluence,
+)
+from ..progress import ProgressReport, silent
+from ..sampling import StructureSampler
+from .geometry import FLIP_XY, fill_image, matrix_of
+from .read_segments import read_segment
+from .read_volume import ijk_to_lps
+from .rt_influence import DoseImageGrid, dose_image_grid, influence_from_beams
+from .volumes import DOSE_VOLUME
+
+#: Volume of the target that gets the prescription.
+NORMALIZATION_PERCENT = 95.0
+#: What a new row of SlicerRT's objectives table starts with. Doses in Gy for the whole course.
+DEFAULTS = {"dose_gy": 50.0, "volume_percent": 50.0, "exponent": 8.0}
+#: Attributes of the dose volume: factor on the optimized dose, and what it was scaled to.
+SCALE_FACTOR, NORMALIZED_TO = "RadPlanAgent.ScaleFactor", "RadPlanAgent.NormalizedTo"
+
+
+@dataclass(frozen=True)
+class OptimizedDose:
+    """A finished dose.
+
+    Parameters
+    ----------
+    grid : DoseImageGrid
+        In the order of SlicerRT's engine.
+    dose_gy : ndarray of float32, (z, y, x) of our grid
+    scale : float
+        By which the optimizer's dose was multiplied to meet the prescription.
+    normalized_to : str
+        What was scaled to what, in words.
+    status : str
+        Why the optimizer stopped.
+    """
+
+    grid: DoseImageGrid
+    dose_gy: np.ndarray
+    scale: float
+    normalized_to: str
+    status: str
+
+
+def available_objectives() -> dict[str, dict[str, dict[str, float]]]:
+    """Functions, their parameters and defaults, as SlicerRT's objectives table asks for them."""
+    return {
+        name: {p: {"default": DEFAULTS[p]} for p in function.parameters}
+        for name, function in OBJECTIVE_FUNCTIONS.items()
+    }
+
+
+def optimize_rt_plan(
+    plan: slicer.vtkMRMLRTPlanNode,
+    nodes: Sequence[slicer.vtkMRMLRTObjectiveNode],
+    progress: ProgressReport = silent,
+) -> OptimizedDose:
+    """Find the fluence of least cost, and scale its dose to the plan's prescription.
+
+    The prescription (RxDose) goes to D95 % of the first target segment of the plan.
+
+    Raises
+    ------
+    InputError
+        If the plan lacks a target, a positive prescription, matrices, or objectives; an objective
+        has no segment, an unknown function or parameters that are no numbers; or the target gets
+        no dose.
+    """
+    prescription_gy = float(plan.GetRxDose())
+    if not prescription_gy > 0:
+        raise InputError(f"plan {plan.GetName()!r}: the prescription (Rx dose) must be positive")
+    segmentation, target_ids = plan.GetSegmentationNode(), plan.GetTargetSegmentIDs()
+    if segmentation is None or not target_ids:
+        raise InputError(f"plan {plan.GetName()!r} has no target segment; choose one")
+    if segmentation.GetSegmentation().GetSegment(target_ids[0]) is None:
+        raise InputError(
+            f"plan {plan.GetName()!r}: its target segment {target_ids[0]!r} does not exist any "
+            "more; choose another"
+        )
+    progress("reading influence matrices", 0.0)
+    influence, grid = influence_from_beams(plan), dose_image_grid(plan)
+    regions = _Regions(_ct_grid(plan), influence.grid)
+    target = regions.name(segmentation, target_ids[0])
+    objectives = [
+        objective
+        for number, node in enumerate(nodes, start=1)
+        if (objective := _objective(node, number, regions)) is not None
+    ]
+    if not objectives:
+        raise InputError("there are no objectives; add some to the objectives table")
+    problem = FluenceProblem(influence, StructureIndex(regions.on_dose_grid), objectives)
+    per_unit = problem.mean_dose_per_unit_fluence(target)
+    if per_unit <= 0:
+        raise InputError(f"no beamlet reaches target {target}; check the beams' isocentre")
+    flat = np.full(influence.n_beamlets, prescription_gy / per_unit)
+    result = optimize_fluence(problem, flat, progress=progress)
+    dose_gy = influence.dose_gy(result.fluence)
+    sampler = StructureSampler(regions.on_ct_grid[target], influence.grid)
+    reached_gy = sampler.sample(dose_gy).dose_at_volume_percent(NORMALIZATION_PERCENT)
+    if not reached_gy > 0:
+        raise InputError(
+            f"D{NORMALIZATION_PERCENT:g} of target {target} is 0 Gy, which no factor makes "
+            f"{prescription_gy:g} Gy; give the target an objective that asks for dose"
+        )
+    scale = prescription_gy / reached_gy
+    return OptimizedDose(
+        grid,
+        (dose_gy * np.float32(scale)).astype(np.float32),
+        scale,
+        f"D{NORMALIZATION_PERCENT:g}% of {target} = {prescription_gy:g} Gy",
+        result.status,
+    )
+
+
+def write_dose(node: slicer.vtkMRMLScalarVolumeNode, optimized: OptimizedDose) -> None:
+    """Put a dose into a volume node, where SlicerRT's engine computed it."""
+    image = vtkImageData()
+    fill_image(image, optimized.grid.orientation.restored(optimized.dose_gy))
+    node.SetAndObserveTransformNodeID(None)
+    node.SetIJKToRASMatrix(matrix_of(FLIP_XY @ optimized.grid.ijk_to_lps))
+    node.SetAndObserveImageData(image)
+    node.SetAttribute(DOSE_VOLUME, "1")
+    node.SetAttribute(SCALE_FACTOR, f"{optimized.scale:.6g}")
+    node.SetAttribute(NORMALIZED_TO, optimized.normalized_to)
+
+
+def _ct_grid(plan: slicer.vtkMRMLRTPlanNode) -> Grid:
+    volume = plan.GetReferenceVolumeNode()
+    shape = volume.GetImageData().GetDimensions()[::-1]
+    return DoseImageGrid(shape, ijk_to_lps(volume)).arranged()[0]
+
+
+class _Regions:
+    """Segments that objectives name, read once, by a name that is theirs alone."""
+
+    def __init__(self, ct_grid: Grid, dose_grid: Grid) -> None:
+        self.on_ct_grid: dict[str, Occupancy] = {}
+        self.on_dose_grid: dict[str, Occupancy] = {}
+        self._ct_grid, self._dose_grid = ct_grid, dose_grid
+        self._names: dict[tuple[str, str], str] = {}
+
+    def name(self, node: slicer.vtkMRMLSegmentationNode, segment_id: str) -> str:
+        """The name of a segment among the regions; reads it the first time."""
+        key = (node.GetID(), segment_id)
+        if key not in self._names:
+            segment = node.GetSegmentation().GetSegment(segment_id)
+            name = segment.GetName() or segment_id
+            if name in self.on_ct_grid:
+                name = f"{name} ({segment_id})"
+            occupancy, _, _ = read_segment(node, segment_id, self._ct_grid)
+            if occupancy.is_empty:
+                raise InputError(f"segment {name!r} is empty; draw it")
+            self.on_ct_grid[name] = occupancy
+            self.on_dose_grid[name] = occupancy.onto(self._dose_grid)
+            self._names[key] = name
+        return self._names[key]
+
+
+def _objective(
+    node: slicer.vtkMRMLRTObjectiveNode, number: int, regions: _Regions
+) -> Objective | None:
+    """An objective from a row of the table; None where its penalty is 0, which switches it off.
+
+    The table's overlap priorities are not used: structures may overlap, and every objective
+    counts all voxels of its own.
+    """
+    function = node.GetName() or ""
+    where = f"objective {number} ({function or 'no function'})"
+    if function not in OBJECTIVE_FUNCTIONS:
+        raise InputError(
+            f"{where}: RadPlanAgent knows {', '.join(OBJECTIVE_FUNCTIONS)}; choose one of them"
+        )
+    if (node.GetAttribute("isConstraint") or "false") == "true":
+        raise InputError(f"{where}: RadPlanAgent takes objectives only, not constraints")
+    segmentation, segment_id = node.GetSegmentationNode(), node.GetSegmentID()
+    if (
+        segmentation is None
+        or not segment_id
+        or segmentation.GetSegmentation().GetSegment(segment_id) is None
+    ):
+        raise InputError(f"{where}: has no segment; choose one")
+    penalty = _number(node, "penalty", where)
+    if penalty == 0:
+        return None
+    parameters = {
+        name: _number(node, name, where) for name in OBJECTIVE_FUNCTIONS[function].parameters
+    }
+    structure = regions.name(segmentation, segment_id)
+    return Objective(
+        structure, function, penalty, **parameters, id=f"{number}. {structure}/{function}"
+    )
+
+
+def _number(node: slicer.vtkMRMLRTObjectiveNode, name: str, where: str) -> float:
+    """A number from an attribute, which SlicerRT keeps as the text that was typed."""
+    text = (node.GetAttribute(name) or "").strip()
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{where}: {name} is {text!r}, expected a number") from None

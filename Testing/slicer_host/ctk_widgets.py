@@ -85,6 +85,7 @@ class _Title(QToolButton):
         painter.drawText(
             area, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, f"{mark}  {self.text}"
         )
+        painter.end()  # before the widget's paint device goes
 
 
 class ctkPathLineEdit(QWidget):  # noqa: N801 - CTK's name

@@ -13,8 +13,8 @@ from typing import Any
 
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
-#: Properties whose name PySide6 needs for something else.
-_KEPT = {"QObject": {"parent"}}
+#: Properties that are virtual functions too: Qt calls them in widgets written in Python.
+_VIRTUAL = ("sizeHint", "minimumSizeHint")
 
 
 def make_qt() -> ModuleType:
@@ -39,7 +39,7 @@ def give_properties(cls: type) -> None:
     meta = cls.staticMetaObject
     for index in range(meta.propertyOffset(), meta.propertyCount()):
         name = meta.property(index).name()
-        if name in _KEPT.get(cls.__name__, ()):
+        if name in _VIRTUAL:
             continue
         getter = cls.__dict__.get(name)
         setter = getattr(cls, f"set{name[0].upper()}{name[1:]}", None)

@@ -8,7 +8,8 @@ from .i18n import _
 
 IDLE, PREPARING, RUNNING = "idle", "preparing", "running"
 CANCELLING, DONE, FAILED = "cancelling", "done", "failed"
-_BUSY = (PREPARING, RUNNING, CANCELLING)
+#: States in which the worker is at work.
+BUSY = (PREPARING, RUNNING, CANCELLING)
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Facts:
 
 def reasons(facts: Facts) -> dict[str, str]:
     """Why each control is disabled, by its name in the .ui file; empty where it is enabled."""
-    busy = _("Wait until planning has ended, or cancel it") if facts.state in _BUSY else ""
+    busy = _("Wait until planning has ended, or cancel it") if facts.state in BUSY else ""
     no_step = "" if facts.steps else _("There is no plan yet")
     closed = "" if facts.session_open else _("Open the session first: press Resume")
     steering = no_step or busy or closed
@@ -114,13 +115,13 @@ def reasons(facts: Facts) -> dict[str, str]:
         or (_("This step holds the current plan already") if not not_current else ""),
         "compareComboBox": no_step or ("" if facts.steps > 1 else _("There is only one step")),
         "objectivesTable": "",
-        "addObjectiveButton": steering or not_current_edit(not_current),
+        "addObjectiveButton": steering or _change_of(not_current),
         "removeObjectiveButton": steering
-        or not_current_edit(not_current)
+        or _change_of(not_current)
         or ("" if facts.objective_selected else _("Select an objective first")),
         "discardEditsButton": "" if facts.edits else _("Nothing was edited"),
-        "optimizeButton": steering or not_current_edit(not_current),
-        "slidersArea": steering or unapplied or not_current_edit(not_current),
+        "optimizeButton": steering or _change_of(not_current),
+        "slidersArea": steering or unapplied or _change_of(not_current),
         "hotSpotButton": no_step,
         "doseCheckBox": no_step,
         "isodoseCheckBox": no_step or no_isodoses,
@@ -137,17 +138,17 @@ def reasons(facts: Facts) -> dict[str, str]:
         or ("" if facts.has_key else _("Enter a key first")),
         "forgetKeyButton": facts.packages_problem,
         "checkModelButton": busy or facts.packages_problem or facts.model_problem,
-        "previewSentButton": busy or plan_problem_without_model(facts),
+        "previewSentButton": busy or _input_of(facts),
     }
 
 
-def not_current_edit(not_current: str) -> str:
+def _change_of(not_current: str) -> str:
     """Why a step that is not the current plan cannot be changed."""
     return _("Only the current plan can be changed; make this step the current one") if (
         not_current
     ) else ""
 
 
-def plan_problem_without_model(facts: Facts) -> str:
+def _input_of(facts: Facts) -> str:
     """Why nothing could be planned, whoever plans."""
     return facts.input_problem or facts.beams_problem or facts.packages_problem

@@ -271,6 +271,11 @@ class PlanSection:
         if position:
             self._on_release(slider, position)
 
+    def enable_sliders(self, enabled: bool) -> None:
+        """Let sliders be moved; the area around them says why not."""
+        for bar in self._sliders.values():
+            bar.enabled = enabled
+
     def reset_sliders(self) -> None:
         """All in the middle: a new plan is what they start from."""
         self._filling = True

@@ -59,6 +59,10 @@ class QtProcess:
         """Send bytes to its standard input; Qt sends them while the event loop runs."""
         self._process.write(data)
 
+    def close_input(self) -> None:
+        """Tell it that nothing more comes."""
+        self._process.closeWriteChannel()
+
     def kill(self) -> None:
         """End it at once."""
         self._process.kill()

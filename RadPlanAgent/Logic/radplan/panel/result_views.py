@@ -1,0 +1,138 @@
+"""What the slice and plot views show: the dose and DVH of a step, of two, or of a preview."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import slicer
+
+from ..mrml.shown_plan import Anatomy, ShownPlan
+from ..mrml.volumes import ISODOSE_COLORS
+from .i18n import _
+from .mapping_rows import MappingRow
+from .step_files import Curves, prescription_gy
+
+
+class ResultViews:
+    """Keeps the views and the step on display together."""
+
+    def __init__(self) -> None:
+        self.shown: int | None = None
+        self.compared: int | None = None
+        self._plan: ShownPlan | None = None
+        self._chart_shown = False
+
+    def forget(self) -> None:
+        """Another session, or no scene: what was shown is not this module's any more."""
+        self.shown = self.compared = self._plan = None
+        self._chart_shown = False
+
+    def show(self, run: Any, index: int, parameters: Any, rows: Sequence[MappingRow]) -> None:
+        """Show a step of a planning run."""
+        self.shown = index
+        dose, curves = run.dose(index), run.dvh(index)
+        if dose is None:
+            return
+        scorecard = run.scorecard(index)
+        if self._plan is None:
+            self._plan = ShownPlan(
+                _anatomy(parameters, rows, scorecard), prescription_gy(scorecard)
+            )
+        label = _("Dose of step {index}").format(index=index)
+        self._plan.show_dose(dose, label)
+        self._show_curves(curves, scorecard, _("DVH of step {index}").format(index=index))
+        self._plan.set_dose_visible(parameters.showDose)
+        self._show_legend(parameters.showLegend)
+        self._show_isodoses(parameters.showIsodoses)
+        if not self._chart_shown:
+            self._plan.show_chart()
+            self._chart_shown = True
+
+    def showPreview(self, run: Any, event: Mapping) -> None:
+        """Show what a slider would lead to."""
+        if self._plan is not None:
+            self._plan.show_dose(run.previewDose(event), _("Preview"))
+            self._show_curves(run.previewDvh(event), event["scorecard"], _("DVH of the preview"))
+
+    def compare(self, run: Any, index: int) -> None:
+        """Show another step beside."""
+        self.compared = index
+        dose = run.dose(index)
+        if self._plan is not None and dose is not None:
+            self._plan.compare(dose, run.dvh(index), _("Dose of step {index}").format(index=index))
+
+    def endComparison(self) -> None:
+        """Show one step only."""
+        self.compared = None
+        if self._plan is not None:
+            self._plan.end_comparison()
+
+    def applyChoices(self, parameters: Any) -> None:
+        """Dose, isodoses and legend on or off."""
+        if self._plan is not None:
+            self._plan.set_dose_visible(parameters.showDose)
+            self._show_legend(parameters.showLegend)
+            self._show_isodoses(parameters.showIsodoses)
+
+    def jumpToHotSpot(self) -> str:
+        """Move the slices to the highest dose; what was found, in words."""
+        point = self._plan.hot_spot_mm() if self._plan else None
+        if point is None:
+            return ""
+        self._plan.jump_to(point)
+        highest = slicer.util.arrayFromVolume(self._plan.dose_node).max()
+        return _("Highest dose: {dose:.1f} Gy").format(dose=float(highest))
+
+    @staticmethod
+    def hasIsodoses() -> bool:
+        """Whether SlicerRT's Isodose module is there."""
+        return hasattr(slicer.modules, "isodose")
+
+    def _show_curves(self, curves: Curves, scorecard: Mapping, title: str) -> None:
+        self._plan.show_dvh(curves, scorecard["structures"], title)
+
+    def _show_legend(self, visible: bool) -> None:
+        """Slicer's colour legend of the dose."""
+        logic = getattr(slicer, "vtkSlicerColorLogic", None)
+        if logic is None or self._plan.dose_node is None:
+            return
+        legend = logic.GetColorLegendDisplayNode(self._plan.dose_node)
+        if legend is None and visible:
+            legend = logic.AddDefaultColorLegendDisplayNode(self._plan.dose_node)
+            legend.SetTitleText(_("Dose [Gy]"))
+        if legend is not None:
+            legend.SetVisibility(visible)
+
+    def _show_isodoses(self, visible: bool) -> None:
+        """SlicerRT's isodose surfaces, which the slice views cut."""
+        if not self.hasIsodoses() or self._plan.dose_node is None:
+            return
+        scene = slicer.mrmlScene
+        node = scene.GetFirstNodeByClass("vtkMRMLIsodoseNode")
+        if node is None and visible:
+            node = scene.AddNewNodeByClass("vtkMRMLIsodoseNode")
+        if node is None:
+            return
+        dose = self._plan.dose_node
+        node.SetAndObserveDoseVolumeNode(dose)
+        node.SetAndObserveColorTableNode(dose.GetNodeReference(ISODOSE_COLORS))
+        node.SetShowIsodoseLines(visible)
+        node.SetShowIsodoseSurfaces(False)
+        if visible and not slicer.modules.isodose.logic().CreateIsodoseSurfaces(node):
+            logging.warning("SlicerRT could not make isodoses of %s", dose.GetName())
+        model = node.GetIsosurfacesModelNode()
+        if model is not None and model.GetDisplayNode() is not None:
+            model.GetDisplayNode().SetVisibility2D(visible)
+
+
+def _anatomy(parameters: Any, rows: Sequence[MappingRow], scorecard: Mapping) -> Anatomy:
+    structures = scorecard["structures"]
+    used = [row for row in rows if row.name in structures]
+    return Anatomy(
+        parameters.ct,
+        parameters.segmentation,
+        {row.name: row.segment_id for row in used},
+        {row.name: structures[row.name]["volume_cc"] for row in used},
+    )

@@ -146,8 +146,8 @@ class Desk:
         """Plan a case from scratch, see `PlanRequest`.
 
         {case, protocol, out, planner, llm, beams, iterations, spacing_mm, bixel_width_mm,
-        structure_names, cache_dir, processes, overwrite, preview} → {outcome, description}; an
-        event ``stopped`` says why planning ended.
+        structure_names, cache_dir, processes, overwrite, preview, influence} → {reason, unmet,
+        warnings, description}; an event ``stopped`` says why planning ended.
         """
         request = _plan_request(fields)
         fields.check_all_read()
@@ -363,6 +363,7 @@ def _plan_request(fields: Fields) -> PlanRequest:
     if not isinstance(protocol, str | dict):
         raise InputError("plan: 'protocol' must be a name, a path or a protocol")
     cache_dir = fields.text("cache_dir", None)
+    influence = fields.text("influence", None)
     return PlanRequest(
         case=fields.text("case"),
         protocol=protocol,
@@ -378,6 +379,7 @@ def _plan_request(fields: Fields) -> PlanRequest:
         overwrite=fields.flag("overwrite"),
         llm=_llm_request(fields),
         preview=fields.flag("preview"),
+        influence_path=Path(influence) if influence else None,
     )
 
 

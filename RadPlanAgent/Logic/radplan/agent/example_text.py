@@ -105,6 +105,7 @@ def _objective_lines(example: Example) -> list[str]:
     order = [fact.structure for fact in by_nearness(example.anatomy)]
     first = {o.id: o for o in example.steps[0].objectives}
     groups: dict[str, dict[tuple[str, str], list[str]]] = {}
+    rings: dict[str, set[str]] = {}
 
     def place(objective: Objective) -> tuple:
         part, ring = _PART.fullmatch(objective.structure), _RING.fullmatch(objective.structure)
@@ -114,7 +115,10 @@ def _objective_lines(example: Example) -> list[str]:
 
     for objective in sorted(example.best.objectives, key=place):
         ring = _RING.fullmatch(objective.structure)
-        name = f"zRing1-n_{ring[2]}" if ring else objective.structure
+        name = objective.structure
+        if ring:
+            name = f"zRing*_{ring[2]}"
+            rings.setdefault(name, set()).add(ring[1])
         before = first.get(objective.id)
         kind = objective.function, _weight(objective, before)
         point = _point(objective, before, example.protocol)
@@ -125,6 +129,8 @@ def _objective_lines(example: Example) -> list[str]:
             " ".join(t for t in (function, ", ".join(p for p in points if p), weight) if t)
             for (function, weight), points in kinds.items()
         )
+        if name in rings:
+            name = name.replace("*", ",".join(sorted(rings[name])))
         lines.setdefault("; ".join(parts), []).append(name)
     return [f"{', '.join(names)}: {text}" for text, names in lines.items()]
 

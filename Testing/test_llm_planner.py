@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from image_phantom import OAR, ball, goal, image_phantom, protocol, structure
 from radplan.agent.actions import WEIGHT_BOUNDS
+from radplan.agent.exchange import spent_in
 from radplan.agent.llm_planner import NO_SERVER, Prices
-from radplan.agent.trajectory import Proposal, Stop
-from radplan.audit import verify_audit
+from radplan.agent.trajectory import UNDONE_BY_PERSON, Proposal, Stop
+from radplan.audit import read_audit, verify_audit
 from radplan.errors import CancelledError
 from radplan.session import LARGEST_DOSE_SHARE
 from scripted_llm import ScriptedServer, completion, dribbles, fails, hangs, says, sends
@@ -221,7 +223,7 @@ def failure_table():
     rows: list[str] = []
     yield rows
     if "RADPLAN_FAILURE_TABLE" in os.environ:
-        header = "| the server | steps taken by | goals met, first → best | what the log says |"
+        header = "| the server | steps taken by | missed goal, Gy, first → best plan | what the log says |"
         text = "\n".join((header, "|---|---|---|---|", *rows))
         Path(os.environ["RADPLAN_FAILURE_TABLE"]).write_text(text + "\n", encoding="utf-8")
 
@@ -264,12 +266,12 @@ def test_whatever_the_server_does(name, session, failure_table):
             assert failure.note in step.note
     assert_no_names(requests)
 
-    first, best = session.steps[0].scorecard, session.best.step.scorecard
-    said = rejected or ignored or dropped or (stepped_in[-1]["why"] if stepped_in else "")
-    total = len(first.evaluable)
+    told = [text for e in asked for text in (*e["rejected"], *e["ignored"], e["failed"]) if text]
+    told += [text for e in logged(session, "vision claims") for text in e["dropped"]]
+    said = re.sub(r"127.0.0.1:\d+", "127.0.0.1", "; ".join(dict.fromkeys(told)))
+    gland = [s.scorecard.goals[3].achieved for s in (session.steps[0], session.best.step)]
     failure_table.append(
-        f"| {name} | {failure.by} | {first.goals_met}/{total} → {best.goals_met}/{total} "
-        f"| {said[:160] or 'nothing unusual'} |"
+        f"| {name} | {failure.by} | {gland[0]:.1f} → {gland[1]:.1f} | {said or 'nothing unusual'} |"
     )
 
 
@@ -460,6 +462,23 @@ def test_budgets(session, budget, words):
     assert len(session.steps) <= 2
 
 
+def test_a_resumed_session_goes_on_counting(session):
+    with ScriptedServer(script()) as server:
+        planner_for(session, server).propose(session.situation)
+    spent = spent_in(read_audit(session.folder.audit_path))
+    assert (spent.prompt_tokens, spent.completion_tokens) == (20, 10)
+
+
+def test_what_a_person_did_begins_the_count_anew(session):
+    failing(session, 4)
+    undone = replace(session.steps[-1], shortcoming=UNDONE_BY_PERSON)
+    situation = session.situation
+    situation = replace(situation, steps=(*situation.steps[:-1], undone))
+    with ScriptedServer(script()) as server:
+        decision = planner_for(session, server).propose(situation)
+    assert isinstance(decision, Proposal)
+
+
 def test_a_person_stops_it(session):
     asked = []
 
@@ -477,6 +496,10 @@ def test_a_person_stops_it(session):
             session.run(planner, 5)
         assert asked[0].abandoned.wait(3)
     assert len(session.steps) == 1
+    last = logged(session)[-1]
+    assert last["voice"] == "planner", "what was sent is told, though no answer came"
+    assert "cancelled" in last["failed"]
+    assert logged(session, "cancelled") == [{"steps": 1}]
 
 
 def test_without_a_server_the_rules_finish_the_plan(session):

@@ -444,7 +444,9 @@ def _finish(outcome) -> int:
     print(f"\nPlanning ended because {outcome.stop_reason}.")
     for sentence in outcome.unmet:
         print(f"- {sentence}")
-    print(f"Report: {outcome.folder / 'report.html'}")
+    report = outcome.folder / "report.html"
+    if report.is_file():
+        print(f"Report: {report}")
     print(BANNER)
     return DONE if outcome.scorecard.must_met else MUST_GOALS_UNMET
 

@@ -17,7 +17,14 @@ from .agent.actions import (
 from .agent.helpers import make_planning_structures
 from .agent.initial import initial_objectives
 from .agent.quality import PlanQuality, collapse, compare, plan_quality
-from .agent.trajectory import Proposal, Situation, Step, Stop, hold_expectations
+from .agent.trajectory import (
+    UNDONE_BY_PERSON,
+    Proposal,
+    Situation,
+    Step,
+    Stop,
+    hold_expectations,
+)
 from .audit import AuditLog
 from .case import Case, DoseImage, StructureType
 from .errors import CancelledError, InputError
@@ -42,8 +49,6 @@ from .session_folder import SessionFolder, expectation_to_dict
 ROUNDING = 3e-7
 #: How the outcome of a step that lost a target says so.
 COLLAPSE = "collapse"
-#: Why planners see a step as undone that once was kept.
-UNDONE_BY_PERSON = "a person went back to an earlier plan"
 
 
 class Planner(Interface):
@@ -343,14 +348,18 @@ class PlanningSession:
         str
             Why planning ended, one sentence.
         """
-        if self.best is None:
-            on_step(self.start(progress, cancel_requested))
-        while len(self.steps) <= max_steps:
-            check_cancelled(cancel_requested)
-            decision = planner.propose(self.situation)
-            if isinstance(decision, Stop):
-                return decision.reason
-            on_step(self.apply(decision, progress, cancel_requested))
+        try:
+            if self.best is None:
+                on_step(self.start(progress, cancel_requested))
+            while len(self.steps) <= max_steps:
+                check_cancelled(cancel_requested)
+                decision = planner.propose(self.situation)
+                if isinstance(decision, Stop):
+                    return decision.reason
+                on_step(self.apply(decision, progress, cancel_requested))
+        except CancelledError:
+            self.log("cancelled", {"steps": len(self.steps)})
+            raise
         return f"the {max_steps} steps allowed are used up"
 
     def restore(self) -> None:

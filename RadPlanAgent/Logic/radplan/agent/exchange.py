@@ -8,6 +8,7 @@ cost. A reply that cannot be used is sent back with what is wrong with it, a few
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,12 +19,14 @@ from ..files import written_by_rename
 from ..progress import CancelRequested, check_cancelled, never
 from .checked import RejectedReplyError
 from .guard import approvals
-from .llm.messages import LanguageModel, Message, Reply, ReplyError, ServerError, Usage
+from .llm.messages import LanguageModel, Message, Reply, ReplyError, Usage
 
 #: Kind of the audit line of an exchange.
 EXCHANGE = "llm exchange"
 #: How often a reply that cannot be used is sent back.
 REPAIRS = 3
+#: So much of a reply that cannot be used is sent back with what is wrong with it, characters.
+LONGEST_ECHO = 8000
 
 T = TypeVar("T")
 
@@ -140,16 +143,24 @@ class Exchanges:
                 reply = self.model.ask(
                     conversation, schema, voice.replace(" ", "_"), cancel_requested
                 )
-            except ServerError as error:
-                self._finish(record, seconds=self._clock() - began, failed=str(error))
-                raise
             except ReplyError as error:
-                why, raw = str(error), error.text
-                seconds = self._clock() - began
-                self._finish(record, raw=raw, usage=error.usage, seconds=seconds, rejected=[why])
+                why, said = str(error), error.text[:LONGEST_ECHO]
                 problems = [why]
+                self._finish(
+                    record,
+                    raw=error.text,
+                    usage=error.usage,
+                    seconds=self._clock() - began,
+                    rejected=problems,
+                )
+            except BaseException as error:
+                # Whatever ended it, what was sent is told.
+                failed = str(error) or type(error).__name__
+                self._finish(record, seconds=self._clock() - began, failed=failed)
+                raise
             else:
-                raw = reply.text
+                # What it thought is not repeated to it.
+                said = json.dumps(reply.value, ensure_ascii=False, sort_keys=True)[:LONGEST_ECHO]
                 try:
                     answer = read(reply.value)
                 except RejectedReplyError as error:
@@ -160,7 +171,7 @@ class Exchanges:
                     notes = getattr(answer, "ignored", None) or getattr(answer, "notes", ())
                     self._replied(record, reply, [], notes)
                     return answer
-            conversation += [Message("assistant", raw or "(nothing)"), _repair(problems)]
+            conversation += [Message("assistant", said or "(nothing)"), _repair(problems)]
         raise GivenUpError(f"no usable reply after {1 + REPAIRS} attempts; the last: {why}")
 
     def _replied(

@@ -275,34 +275,39 @@ def _repeated(actions: Sequence[Action]) -> Iterator[str]:
         seen.add(key)
 
 
-def _broken_bounds(actions: Sequence[Action], view: View) -> Iterator[str]:
-    highest = view.protocol.highest
+def _broken_bounds(actions: Sequence[Action], view: View) -> list[str]:
+    """What bounds the actions break: their own first, then those of the plan after them."""
     before = view.best.objectives
-    for action in actions:
-        if isinstance(action, ChangeDose):
-            old = find_objective(before, action.objective_id)
-            largest = LARGEST_LEVEL_STEP * highest.dose_gy
-            if old.dose_gy is not None and abs(action.dose_gy - old.dose_gy) > largest:
-                yield (
-                    f"{old.id}: its level is {old.dose_gy:g} Gy; it may move by at most "
-                    f"{largest:g} Gy in one step"
-                )
-        elif isinstance(action, ChangeWeight):
-            bound = LARGEST_WEIGHT_FACTOR
-            if not 1 / bound <= action.factor <= bound:
-                yield f"{action.objective_id}: factor must lie in {1 / bound:g} … {bound:g}"
+    problems = [text for action in actions if (text := _too_large(action, view))]
+    if problems:
+        return problems
     try:
         after, _ = apply_actions(
             before,
             with_own_ids(actions, {o.id for o in before}),
             structures=view.structures,
-            largest_dose_gy=LARGEST_DOSE_SHARE * highest.dose_gy,
+            largest_dose_gy=LARGEST_DOSE_SHARE * view.protocol.highest.dose_gy,
         )
     except InputError as error:
-        yield str(error)
-        return
-    yield from _weakened_target(before, after, view)
-    yield from _starved_targets(before, after, view)
+        return [str(error)]
+    return [*_weakened_target(before, after, view), *_starved_targets(before, after, view)]
+
+
+def _too_large(action: Action, view: View) -> str:
+    """Why an action changes too much at once; empty if it does not."""
+    if isinstance(action, ChangeDose):
+        old = find_objective(view.best.objectives, action.objective_id)
+        largest = LARGEST_LEVEL_STEP * view.protocol.highest.dose_gy
+        if old.dose_gy is not None and abs(action.dose_gy - old.dose_gy) > largest:
+            return (
+                f"{old.id}: its level is {old.dose_gy:g} Gy; it may move by at most {largest:g} "
+                "Gy in one step"
+            )
+    elif isinstance(action, ChangeWeight):
+        bound = LARGEST_WEIGHT_FACTOR
+        if not 1 / bound <= action.factor <= bound:
+            return f"{action.objective_id}: factor must lie in {1 / bound:g} … {bound:g}"
+    return ""
 
 
 def _weakened_target(

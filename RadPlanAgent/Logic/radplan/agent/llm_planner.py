@@ -25,13 +25,15 @@ from .guard import AUTHOR, PLAN_SCHEMA, CheckedPlan, check_plan
 from .llm.messages import Message, ServerError
 from .memory import LENGTH, memory_text
 from .rules import RulesPlanner
-from .trajectory import Proposal, Situation, Step, Stop
+from .trajectory import UNDONE_BY_PERSON, Proposal, Situation, Step, Stop
 from .view import View, view_of
 
 #: How the note of a step begins that the rules took for want of a server.
 NO_SERVER = "no usable language model"
 #: After so many steps in a row without a server the rules go on alone.
 MOST_FAILURES = 3
+#: So much of the reason why the rules stepped in is kept with the step; the log has all of it.
+LONGEST_NOTE = 240
 
 
 @dataclass(frozen=True)
@@ -292,7 +294,8 @@ class LlmPlanner:
             return Stop(f"{decision.reason} (by the built-in rules: {why})")
         if assessment is not None and assessment.author == AUTHOR:
             decision = replace(decision, assessment=assessment)
-        return replace(decision, note=f"The built-in rules took this step. Why: {why}")
+        told = why if len(why) <= LONGEST_NOTE else f"{why[:LONGEST_NOTE]}…"
+        return replace(decision, note=f"The built-in rules took this step. Why: {told}")
 
     # When to stop --------------------------------------------------------------------------------
 
@@ -341,10 +344,11 @@ def _proposal(plan: CheckedPlan, situation: Situation, assessment: Assessment) -
 
 
 def _stalled(steps: Sequence[Step]) -> int:
-    """How many steps at the end were undone."""
+    """How many steps at the end improved nothing; what a person did begins the count anew."""
     count = 0
     for step in reversed(steps):
-        if step.kept:
+        by_person = step.shortcoming == UNDONE_BY_PERSON or step.author.startswith("person")
+        if step.kept or by_person:
             break
         count += 1
     return count

@@ -29,7 +29,7 @@ def recorded_exchanges(entries: Iterable[Mapping[str, Any]]) -> list[dict[str, A
         data = entry["data"]
         if entry["kind"] == EXCHANGE and data["voice"] in VOICES:
             pending.append(data)
-        elif entry["kind"] in ("resumed", "stop"):
+        elif entry["kind"] in ("resumed", "cancelled", "stop"):
             pending = []
         elif entry["kind"] == "step":
             if not data["author"].startswith("person"):

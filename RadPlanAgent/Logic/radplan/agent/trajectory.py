@@ -15,6 +15,9 @@ from .assessment import Assessment
 from .helpers import PlanningStructures
 from .quality import goal_effect
 
+#: Why planners see a step as undone that once was kept.
+UNDONE_BY_PERSON = "a person went back to an earlier plan"
+
 
 @dataclass(frozen=True)
 class Expectation:

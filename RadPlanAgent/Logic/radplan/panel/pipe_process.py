@@ -87,6 +87,16 @@ class PipeProcess:
         with suppress(OSError):
             self._process.kill()
 
+    def wait_for_end(self, milliseconds: int) -> bool:
+        """Wait until it has ended; whether it has. What it said last is told by `pump`."""
+        if self._process is None:
+            return True
+        try:
+            self._process.wait(milliseconds / 1000)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def pump(self, timeout_s: float = 0.0) -> bool:
         """Tell what has come since; whether there was anything.
 

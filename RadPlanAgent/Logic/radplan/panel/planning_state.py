@@ -62,7 +62,7 @@ class PlanningState:
         return self._to(RUNNING, stage)
 
     def cancelling(self) -> PlanningState:
-        """A person has pressed Cancel; pressed twice, or with nothing under way, it does nothing."""
+        """A person has pressed Cancel; twice, or with nothing under way, does nothing."""
         if self.phase not in (PREPARING, RUNNING):
             return self
         return self._to(CANCELLING, _("stopping"))

@@ -24,6 +24,7 @@ SHOWN_LOG_LINES = 8
 #: A worker that sends a longer line is not one.
 MOST_BYTES = 64 << 20
 ANSWERS = ("done", "failed")
+_ENDED = _("The planning process was ended.")
 #: Kind of the answers that the client gives itself when the worker is gone.
 CRASH = "crash"
 
@@ -45,6 +46,9 @@ class Process(Protocol):
     def kill(self) -> None:
         """End it at once, and all that it started."""
 
+    def wait_for_end(self, milliseconds: int) -> bool:
+        """Wait until it has ended; whether it has."""
+
 
 @dataclass
 class _Open:
@@ -56,7 +60,7 @@ class _Open:
 
 
 class WorkerClient:
-    """Talks to one worker process at a time, and starts another one when the last has ended.
+    """Talks to one worker process at a time, and starts another when it is asked for something.
 
     Parameters
     ----------
@@ -111,6 +115,7 @@ class WorkerClient:
         """Start a worker if there is none, and ask it who it is."""
         if self._process is not None and not self._stopping:
             return
+        self._fail_all(_ENDED)
         self._forget()
         process = self._process = self._make_process()
         # What a process says that was given up since is not heard.
@@ -151,15 +156,15 @@ class WorkerClient:
         number = self._last_id
         line = json.dumps({"id": number, "do": do, **fields}, allow_nan=False) + "\n"
         self._open[number] = _Open(do, on_done, on_failed)
-        if self._process is not None:  # it may have failed to start
+        if self._process is None:
+            self._fail_all(_("The planning process could not be started."))
+        else:
             self._process.write(line.encode())
         return number
 
     def cancel(self) -> None:
         """Stop all requests; a worker that goes on regardless is ended by force."""
-        waited_for = [
-            number for number, r in self._open.items() if r.do not in ("hello", "cancel")
-        ]
+        waited_for = [n for n, r in self._open.items() if r.do not in ("hello", "cancel")]
         if self._process is None or not waited_for:
             return
         self.request("cancel")
@@ -171,24 +176,29 @@ class WorkerClient:
 
         self._call_later(GRACE_S, look_after)
 
-    def stop(self) -> None:
-        """Let the worker end, by force if need be; nothing is heard of it any more."""
-        process = self._process
-        if process is None or self._stopping:
-            return
-        self._stopping = True
-        self.request_shutdown(process)
-        self._call_later(GRACE_S, process.kill)
+    def stop(self, wait: bool = False) -> None:
+        """Let the worker end, by force if need be; requests that have not ended fail.
 
-    def request_shutdown(self, process: Process) -> None:
-        """Tell a worker to stop what it does and to end."""
-        self._last_id += 1
-        process.write(json.dumps({"id": self._last_id, "do": "shutdown"}).encode() + b"\n")
+        Parameters
+        ----------
+        wait : bool
+            Whether to wait until it has ended, as when the application itself ends.
+        """
+        process = self._process
+        if process is None:
+            return
+        if not self._stopping:
+            self._stopping = True
+            self._last_id += 1
+            process.write(json.dumps({"id": self._last_id, "do": "shutdown"}).encode() + b"\n")
+            self._call_later(GRACE_S, process.kill)
+        if wait and not process.wait_for_end(round(1000 * GRACE_S)):
+            process.kill()
 
     def kill(self) -> None:
         """End the worker at once; requests that have not ended fail."""
         if self._process is not None:
-            self._give_up(_("The planning process was ended."))
+            self._give_up(_ENDED)
 
     # What the process says
 
@@ -240,7 +250,7 @@ class WorkerClient:
         stopping, tail = self._stopping, list(self._log)[-SHOWN_LOG_LINES:]
         self._process = None
         if stopping:
-            self._fail_all(_("The planning process was ended."))
+            self._fail_all(_ENDED)
             self._forget()
             return
         text = _("The planning process ended unexpectedly (exit status {code}).").format(code=code)

@@ -37,3 +37,22 @@ def place(node: slicer.vtkMRMLNode, parent: int, *, expanded: bool = True) -> in
     item = hierarchy.CreateItem(parent, node)
     hierarchy.SetItemExpanded(item, expanded)
     return item
+
+
+def study_of(node: slicer.vtkMRMLNode) -> int:
+    """The study that a node is in, however deep in folders; 0 where it is in none."""
+    hierarchy = subject_hierarchy(node.GetScene())
+    item = hierarchy.GetItemByDataNode(node)
+    level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelStudy()
+    return hierarchy.GetItemAncestorAtLevel(item, level) if item else 0
+
+
+def require_dose_unit(study: int, scene: slicer.vtkMRMLScene) -> None:
+    """Make sure that SlicerRT finds a dose unit on a study; what an import wrote stays.
+
+    SlicerRT's DICOM import writes unit and scaling of the doses that came with the study.
+    """
+    hierarchy = subject_hierarchy(scene)
+    for name, value in ((DOSE_UNIT_NAME, "Gy"), (DOSE_UNIT_VALUE, "1.0")):
+        if not hierarchy.GetItemAttribute(study, name):
+            hierarchy.SetItemAttribute(study, name, value)

@@ -16,10 +16,8 @@ def _number(value: float | None) -> float:
     return np.nan if value is None else float(value)
 
 
-def add_scorecard_table(
-    scene: slicer.vtkMRMLScene, name: str, scorecard: Mapping
-) -> slicer.vtkMRMLTableNode:
-    """Add a row per clinical goal, in the scorecard's order.
+def scorecard_columns(scorecard: Mapping) -> dict[str, list]:
+    """A row per clinical goal, in the scorecard's order.
 
     Parameters
     ----------
@@ -30,7 +28,7 @@ def add_scorecard_table(
         and no number in the table.
     """
     goals = scorecard["goals"]
-    columns = {
+    return {
         "Priority": [float(g["priority"]) for g in goals],
         "Structure": [g["structure"] for g in goals],
         "Metric": [g["metric"] for g in goals],
@@ -41,4 +39,10 @@ def add_scorecard_table(
         "Met": [_MET[g["met"]] for g in goals],
         "Note": [g.get("note", "") for g in goals],
     }
-    return add_table(scene, name, columns)
+
+
+def add_scorecard_table(
+    scene: slicer.vtkMRMLScene, name: str, scorecard: Mapping
+) -> slicer.vtkMRMLTableNode:
+    """Add the table of a scorecard (see `scorecard_columns`)."""
+    return add_table(scene, name, scorecard_columns(scorecard))

@@ -15,18 +15,21 @@ import slicer
 
 from ..case import DoseImage
 from ..geometry import Triple
-from .dvh import CREATED_DVH_ROLE, SERIES_ROLE, Dvh, add_dvh_nodes
+from .dvh import CREATED_DVH_ROLE, METRICS_ROLE, SERIES_ROLE, Dvh, add_dvh_nodes
 from .geometry import fill_image, ras_of
-from .hierarchy import DOSE_UNIT_NAME, DOSE_UNIT_VALUE, add_study, place, subject_hierarchy
+from .hierarchy import add_study, place, require_dose_unit, study_of
 from .notes import RESEARCH_ONLY
 from .tables import add_table, set_columns
 from .views import DOSE_OPACITY, layers_of
-from .volumes import add_dose_volume
+from .volumes import ISODOSE_COLORS, add_dose_volume
 
 SHOWN, COMPARED = "shown", "compared"
-#: Attribute that tells which of the module's nodes a node is, so that it is found again in a
-#: scene that was saved and loaded.
+#: Attribute that tells which of the module's nodes a node is.
 ROLE = "RadPlanAgent.Role"
+#: Attribute with the session that a node shows.
+SESSION = "RadPlanAgent.Session"
+#: Attribute of a session's nodes that are no display, and stay when it is made anew.
+KEPT = "RadPlanAgent.Kept"
 _VIEWS = ("Red", "Green", "Yellow")
 
 
@@ -58,15 +61,23 @@ class ShownPlan:
     anatomy : Anatomy
     prescription_gy : float
         Dose that counts as 100 % in the colours.
+    session : str
+        Tells this session's nodes from others. What a scene that was saved and loaded has of the
+        same session is replaced; nothing is when empty.
     """
 
     anatomy: Anatomy
     prescription_gy: float
+    session: str = ""
     _doses: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
     _tables: dict[str, dict[str, slicer.vtkMRMLTableNode]] = field(default_factory=dict)
     _series: list[slicer.vtkMRMLPlotSeriesNode] = field(default_factory=list)
     _chart: slicer.vtkMRMLPlotChartNode | None = None
     _layout_before: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.session:
+            remove_display(self.scene, self.session)
 
     @property
     def scene(self) -> slicer.vtkMRMLScene:
@@ -130,7 +141,7 @@ class ShownPlan:
                 self._chart.RemovePlotSeriesNodeID(series.GetID())
             self.scene.RemoveNode(series)
         for table in self._tables.pop(COMPARED, {}).values():
-            self.scene.RemoveNode(table)
+            remove_with_companions(table)
         self._series.clear()
         node = self._doses.pop(COMPARED, None)
         if node is not None:
@@ -177,22 +188,23 @@ class ShownPlan:
         ids = self.anatomy.segment_ids
         return doses_gy, {name: p for name, p in percents.items() if name in ids}
 
-    def _study(self) -> int:
+    def study(self) -> int:
         """The item under which results belong: the CT's study, or a new one."""
-        hierarchy = subject_hierarchy(self.scene)
-        item = hierarchy.GetItemByDataNode(self.anatomy.ct)
-        parent = hierarchy.GetItemParent(item) if item else 0
-        if not parent or parent == hierarchy.GetSceneItemID():
-            parent = add_study(self.scene, "RadPlanAgent", f"Plan - {RESEARCH_ONLY}")
-            place(self.anatomy.ct, parent)
-            place(self.anatomy.segmentation, parent, expanded=False)
-        hierarchy.SetItemAttribute(parent, DOSE_UNIT_NAME, "Gy")
-        hierarchy.SetItemAttribute(parent, DOSE_UNIT_VALUE, "1.0")
-        return parent
+        study = study_of(self.anatomy.ct)
+        if not study:
+            study = add_study(self.scene, "RadPlanAgent", f"Plan - {RESEARCH_ONLY}")
+            place(self.anatomy.ct, study)
+            place(self.anatomy.segmentation, study, expanded=False)
+        require_dose_unit(study, self.scene)
+        return study
 
-    def _fill_dose(
-        self, role: str, dose: DoseImage, label: str
-    ) -> slicer.vtkMRMLScalarVolumeNode:
+    def _own(self, *nodes: slicer.vtkMRMLNode | None) -> None:
+        """Mark nodes as this session's display."""
+        for node in nodes:
+            if node is not None and self.session:
+                node.SetAttribute(SESSION, self.session)
+
+    def _fill_dose(self, role: str, dose: DoseImage, label: str) -> slicer.vtkMRMLScalarVolumeNode:
         name = f"{label} - {RESEARCH_ONLY}"
         node = self._doses.get(role)
         if node is None or node.GetImageData().GetDimensions() != dose.grid.shape[::-1]:
@@ -200,7 +212,9 @@ class ShownPlan:
                 self._remove_dose(node)
             node = add_dose_volume(self.scene, name, dose, self.prescription_gy)
             node.SetAttribute(ROLE, role)
-            place(node, self._study())
+            self._own(node, node.GetDisplayNode().GetColorNode())
+            self._own(node.GetNodeReference(ISODOSE_COLORS))
+            place(node, self.study())
             self._doses[role] = node
         else:
             fill_image(node.GetImageData(), dose.dose_gy.astype(np.float32, copy=False))
@@ -210,10 +224,10 @@ class ShownPlan:
         return node
 
     def _remove_dose(self, node: slicer.vtkMRMLScalarVolumeNode) -> None:
-        colors = [node.GetDisplayNode().GetColorNode(), node.GetNodeReference("colorTableRef")]
+        colors = [node.GetDisplayNode().GetColorNode(), node.GetNodeReference(ISODOSE_COLORS)]
         for gone in (node, *colors):
             if gone is not None:
-                self.scene.RemoveNode(gone)
+                remove_with_companions(gone)
 
     def _add_dvh(self, curves: Dvh, structures: Mapping[str, Mapping]) -> None:
         node = self.dose_node
@@ -221,17 +235,20 @@ class ShownPlan:
             node,
             self.anatomy.segmentation,
             curves,
-            study=self._study(),
+            study=self.study(),
             title="",
             volumes_cc=self.anatomy.volumes_cc,
             structures=structures,
             segment_ids=self.anatomy.segment_ids,
         )
         chart.SetAttribute(ROLE, SHOWN)
+        self._own(chart)
         self._chart, self._tables[SHOWN] = chart, {}
         for i in range(chart.GetNumberOfNodeReferences(SERIES_ROLE)):
             series = chart.GetNthNodeReference(SERIES_ROLE, i)
-            self._tables[SHOWN][series.GetName()] = series.GetTableNode()
+            table = series.GetTableNode()
+            self._own(series, table, table.GetNodeReference(METRICS_ROLE))
+            self._tables[SHOWN][series.GetName()] = table
         self._put_chart_into_views()
 
     def _remove_dvh(self) -> None:
@@ -243,14 +260,14 @@ class ShownPlan:
                 self.scene.RemoveNode(self._chart.GetNthNodeReference(SERIES_ROLE, i))
             self.scene.RemoveNode(self._chart)
         for table in tables.values():
-            metrics = table.GetNodeReference("dvhMetricsTableRef")
+            metrics = table.GetNodeReference(METRICS_ROLE)
             if metrics is not None:
                 self.scene.RemoveNode(metrics)
             self.scene.RemoveNode(table)
         self._chart = None
         for source in (self.dose_node, self.anatomy.segmentation):
             if source is not None:
-                source.RemoveNodeReferenceIDs(CREATED_DVH_ROLE)
+                _forget_removed(source)
 
     def _add_dashed(self, name: str, table: slicer.vtkMRMLTableNode) -> None:
         series = self.scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", f"{name} (compared)")
@@ -264,6 +281,7 @@ class ShownPlan:
         segment = self.anatomy.segmentation.GetSegmentation().GetSegment(segment_id)
         series.SetColor(*segment.GetColor())
         self._chart.AddAndObservePlotSeriesNodeID(series.GetID())
+        self._own(series, table)
         self._series.append(series)
 
     def _put_chart_into_views(self) -> None:
@@ -294,6 +312,37 @@ class ShownPlan:
         node = self.scene.GetSingletonNode(view, "vtkMRMLSliceNode")
         if node is not None:
             node.SetOrientation(orientation)
+
+
+def remove_display(scene: slicer.vtkMRMLScene, session: str) -> None:
+    """Remove what is in a scene of a session's display."""
+    nodes = [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())]
+    for node in nodes:
+        if node.GetAttribute(SESSION) == session and node.GetAttribute(KEPT) is None:
+            remove_with_companions(node)
+    found = scene.GetNodesByClass("vtkMRMLSegmentationNode")
+    for index in range(found.GetNumberOfItems()):
+        _forget_removed(found.GetItemAsObject(index))
+
+
+def _forget_removed(source: slicer.vtkMRMLNode) -> None:
+    """Drop references to histograms that are gone; those that SlicerRT made stay."""
+    for n in reversed(range(source.GetNumberOfNodeReferences(CREATED_DVH_ROLE))):
+        if source.GetNthNodeReference(CREATED_DVH_ROLE, n) is None:
+            source.RemoveNthNodeReferenceID(CREATED_DVH_ROLE, n)
+
+
+def remove_with_companions(node: slicer.vtkMRMLNode) -> None:
+    """Remove a node, and what shows and stores it, which MRML leaves behind."""
+    companions = []
+    if node.IsA("vtkMRMLDisplayableNode"):
+        companions += [node.GetNthDisplayNode(i) for i in range(node.GetNumberOfDisplayNodes())]
+    if node.IsA("vtkMRMLStorableNode"):
+        companions += [node.GetNthStorageNode(i) for i in range(node.GetNumberOfStorageNodes())]
+    scene = node.GetScene()
+    for gone in (node, *companions):
+        if gone is not None and gone.GetScene() is not None:
+            scene.RemoveNode(gone)
 
 
 def node_point(node: slicer.vtkMRMLScalarVolumeNode, index: tuple[int, int, int]) -> Triple:

@@ -44,10 +44,12 @@ def phantom_session(
     return session
 
 
-def planner_for(session: PlanningSession, server: ScriptedServer, **settings) -> LlmPlanner:
+def planner_for(
+    session: PlanningSession, server: ScriptedServer, timeout_s: float = 60.0, **settings
+) -> LlmPlanner:
     """A planner that asks the scripted server, over the real client."""
     model = open_model(
-        ModelSettings(server.url, MODEL, backoff_s=0.01, timeout_s=1.0, retries=1, seed=7)
+        ModelSettings(server.url, MODEL, backoff_s=0.01, timeout_s=timeout_s, retries=1, seed=7)
     )
     return LlmPlanner(
         Exchanges(model, session.log, session.folder.llm_path),

@@ -79,7 +79,7 @@ class SessionSettings:
 
     first: SolverSettings = SolverSettings(max_iterations=400, relative_improvement=5e-6)
     later: SolverSettings = SolverSettings(
-        max_iterations=100, relative_improvement=1e-5, sample_first=False
+        max_iterations=80, relative_improvement=1e-5, sample_first=False
     )
     trial: SolverSettings = SolverSettings(
         max_iterations=40, relative_improvement=1e-4, sample_first=False

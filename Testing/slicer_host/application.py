@@ -57,7 +57,7 @@ def _new_scene() -> slicer.vtkMRMLScene:
     scene.SetVersion("Slicer 5.12.0 0")
     _logics[:] = [
         slicer.vtkMRMLApplicationLogic(),
-        slicer.vtkMRMLColorLogic(),
+        slicer.vtkSlicerColorLogic(),
         slicer.vtkMRMLLayoutLogic(),
         slicer.vtkSlicerMarkupsLogic(),
     ]

@@ -15,6 +15,8 @@ from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
 #: Properties that are virtual functions too: Qt calls them in widgets written in Python.
 _VIRTUAL = ("sizeHint", "minimumSizeHint")
+#: A property and a static function of one name; PythonQt knows them apart.
+_STATIC = ("singleShot",)
 
 
 def make_qt() -> ModuleType:
@@ -39,7 +41,7 @@ def give_properties(cls: type) -> None:
     meta = cls.staticMetaObject
     for index in range(meta.propertyOffset(), meta.propertyCount()):
         name = meta.property(index).name()
-        if name in _VIRTUAL:
+        if name in (*_VIRTUAL, *_STATIC):
             continue
         getter = cls.__dict__.get(name)
         setter = getattr(cls, f"set{name[0].upper()}{name[1:]}", None)

@@ -5,11 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .i18n import _
-
-IDLE, PREPARING, RUNNING = "idle", "preparing", "running"
-CANCELLING, DONE, FAILED = "cancelling", "done", "failed"
-#: States in which the worker is at work.
-BUSY = (PREPARING, RUNNING, CANCELLING)
+from .planning_state import BUSY, CANCELLING, IDLE, PREPARING, RUNNING
 
 
 @dataclass(frozen=True)

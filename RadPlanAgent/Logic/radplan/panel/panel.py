@@ -17,7 +17,7 @@ import vtk
 from ..errors import InputError
 from ..optimize import Objective
 from .assistant_section import AssistantSection
-from .availability import BUSY, Facts, reasons
+from .availability import Facts, reasons
 from .beams_section import BeamsSection
 from .i18n import _
 from .objective_edits import objectives_from
@@ -191,7 +191,7 @@ class Panel:
     def _facts(self) -> Facts:
         parameters, run = self._parameters, self.run
         return Facts(
-            state=run.state,
+            state=run.state.phase,
             input_problem=self.patient.problem,
             beams_problem=self.beams.problem,
             packages_problem=run.packagesProblem(),
@@ -218,7 +218,7 @@ class Panel:
         for name, reason in why.items():
             set_available(getattr(self.ui, name), reason, self._tips.get(name, ""))
         self.plan.enable_sliders(not why["slidersArea"])
-        busy = self.run.state in BUSY
+        busy = self.run.state.is_busy
         self.ui.planButton.text = _("Cancel") if busy else _("Plan")
         if not why["planButton"]:
             self.ui.planButton.toolTip = (
@@ -238,22 +238,22 @@ class Panel:
                     child.toolTip = _("Wait until planning has ended") if busy else ""
 
     def _showState(self) -> None:
-        run, bar = self.run, self.ui.progressBar
+        state, bar = self.run.state, self.ui.progressBar
         words = {
             "idle": "",
             "preparing": _("Preparing"),
-            "running": _("Planning"),
+            "running": _("Working"),
             "cancelling": _("Cancelling"),
             "done": _("Finished"),
             "failed": _("Failed"),
         }
-        busy = run.state in BUSY
-        bar.value = round(1000 * run.fraction) if busy else 0
-        bar.setFormat(f"{words[run.state]}: {run.stage}" if busy and run.stage else words[run.state])
-        bar.visible = run.state != "idle"
-        show_note(self.ui.stateNote, run.message)
-        color = "#a4262c" if run.state == "failed" else ""
-        self.ui.stateNote.setStyleSheet(f"color: {color}" if color else "")
+        busy = state.is_busy
+        bar.value = round(bar.maximum * state.fraction) if busy else 0
+        word = words[state.phase]
+        bar.setFormat(f"{word}: {state.stage}" if busy and state.stage else word)
+        bar.visible = state.phase != "idle"
+        show_note(self.ui.stateNote, state.message)
+        self.ui.stateNote.setStyleSheet("color: #a4262c" if state.phase == "failed" else "")
 
     def _showSteps(self) -> None:
         run, views = self.run, self.views
@@ -265,7 +265,7 @@ class Panel:
         if shown is not None:
             objectives = objectives_from(run.objectives(shown))
         names = tuple(row.name for row in self.patient.rows if row.name)
-        editable = run.isOpen and shown == run.current and run.state not in BUSY
+        editable = run.isOpen and shown == run.current and not run.state.is_busy
         self.plan.show_objectives(objectives, names, editable=editable)
         judged = self.patient.binding.protocol.structures if self.patient.binding else ()
         structures = [(row.name, row.type) for row in self.patient.rows if row.name]
@@ -282,7 +282,7 @@ class Panel:
 
     def onPlan(self) -> None:
         """Plan, or cancel what is under way."""
-        if self.run.state in BUSY:
+        if self.run.state.is_busy:
             self.run.cancel()
             return
         parameters = self._parameters
@@ -395,7 +395,7 @@ class Panel:
         self._previewTimer.start()
 
     def _askForPreview(self) -> None:
-        if self._slide is not None and self.run.isOpen and self.run.state not in BUSY:
+        if self._slide is not None and self.run.isOpen and not self.run.state.is_busy:
             actions = self._slideActions(*self._slide)
             if actions:
                 self.run.preview(actions)

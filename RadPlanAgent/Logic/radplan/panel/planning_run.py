@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,17 @@ from ..case import Case, DoseImage
 from ..case_file import save_case
 from ..errors import CancelledError, InputError
 from ..geometry import Grid
-from .availability import BUSY, CANCELLING, DONE, FAILED, IDLE, PREPARING, RUNNING
 from .i18n import _
 from .mapping_rows import MappingRow
-from .step_files import Curves, read_dose, read_dvh, read_objectives, read_scorecard
+from .planning_state import CANCELLING, FAILED, PREPARING, PlanningState
+from .step_files import (
+    Curves,
+    read_dose,
+    read_dose_grid,
+    read_dvh,
+    read_objectives,
+    read_scorecard,
+)
 from .worker_host import WorkerHost, cacheText
 
 #: How often a thread that writes is looked after, milliseconds.
@@ -51,8 +58,8 @@ class PlanningRun:
         self.onPreview: Callable[[Mapping], None] = _nothing
         self.onNote: Callable[[str], None] = _nothing
         self.host = host or WorkerHost()
-        self.host.onEvent = self._event
-        self.host.onLost = self._lost
+        self.host.onInstallation = self._installation
+        self.client = self.host.client(self._event, self._lost)
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._lookAfterWriting)
@@ -63,7 +70,7 @@ class PlanningRun:
 
     def _begin(self, folder: Path | None) -> None:
         """Forget the session before."""
-        self.state, self.stage, self.fraction, self.message = IDLE, "", 0.0, ""
+        self.state = PlanningState()
         self.folder = folder
         self.steps: list[dict] = []
         self.current: int | None = None
@@ -71,6 +78,7 @@ class PlanningRun:
         self.review: Mapping | None = None
         self._grid: Grid | None = None
         self._files: dict[str, Any] = {}
+        self._facts: dict[str, str] = {}
         self._cancelled = False
 
     # What there is
@@ -92,8 +100,8 @@ class PlanningRun:
         path = self.steps[index]["dose"]
         if path and self._grid is not None:
             return read_dose(Path(path), self._grid)
-        if self.isOpen and self.state not in BUSY:
-            self.host.request("show", self._shown, self._refused, step=index)
+        if self.isOpen and not self.state.is_busy:
+            self.client.request("show", self._shown, self._refusal("show"), step=index)
         return None
 
     def previewDose(self, event: Mapping) -> DoseImage:
@@ -103,6 +111,10 @@ class PlanningRun:
     def previewDvh(self, event: Mapping) -> Curves:
         """DVH of a preview."""
         return read_dvh(Path(event["dvh"]))
+
+    def facts(self) -> dict[str, str]:
+        """What the scene says of where the plan comes from."""
+        return dict(self._facts)
 
     def stepText(self, index: int) -> str:
         """A step for the transcript."""
@@ -193,13 +205,13 @@ class PlanningRun:
         }
         if model is not None:
             request["llm"] = {"model": dict(model)}
-        if rt_plan is not None:
+        if rt_plan is not None and not engine:  # a matrix says its beams itself
             from ..mrml.rt_plan import beams_from_plan
 
             request["beams"] = [asdict(b) for b in beams_from_plan(rt_plan, bixel_width_mm)]
         self._begin(out)
-        self._setState(PREPARING, _("starting"))
-        self.host.start()  # its imports take a moment, meanwhile the scene is read
+        self._become(self.state.preparing(_("starting")))
+        self.client.start()  # its imports take a moment, meanwhile the scene is read
         qt.QTimer.singleShot(
             0, lambda: self._prepare(ct, segmentation, rows, rt_plan, engine, request)
         )
@@ -216,7 +228,7 @@ class PlanningRun:
         """Read the scene, then write the case on a thread."""
         from ..mrml.read_case import case_from_scene
 
-        if self.state != PREPARING:
+        if self.state.phase != PREPARING:
             return
         try:
             case = case_from_scene(
@@ -230,9 +242,9 @@ class PlanningRun:
             )
             self._temporary = tempfile.mkdtemp(prefix="radplan-")
             if engine and rt_plan is not None:
-                request["influence"] = self._computeMatrices(rt_plan, engine)
+                request["influence"] = self._computeMatrices(rt_plan, engine, case)
         except (InputError, CancelledError) as error:
-            self._ended(str(error), isinstance(error, CancelledError))
+            self._stopPreparing(error)
             return
         path = Path(self._temporary) / "case.npz"
         request["case"] = str(path)
@@ -240,26 +252,24 @@ class PlanningRun:
         self._request = request
         self._writing = threading.Thread(target=self._write, args=(path, case), daemon=True)
         self._writing.start()
-        self._setState(PREPARING, _("writing the case"))
+        self._become(self.state.progressed(_("writing the case"), 0.0))
         self._timer.start()
 
     def _reading(self, stage: str, fraction: float) -> None:
         """Between two structures: show progress, and let the user cancel."""
-        self._setState(self.state, stage, fraction)
+        self._become(self.state.progressed(stage, fraction))
         slicer.app.processEvents()
 
-    def _computeMatrices(self, rt_plan: Any, engine: str) -> str:
-        """Let SlicerRT's engine compute, which no one can cancel, and write the matrix."""
-        from ..influence.stored import write_influence
+    def _computeMatrices(self, rt_plan: Any, engine: str, case: Case) -> str:
+        """Let SlicerRT's engine compute, which no one can cancel, and keep the matrix."""
+        from ..influence.stored import store_influence
         from ..mrml.rt_engine import compute_matrices
         from ..mrml.rt_influence import influence_from_beams
+        from ..planning import default_cache_dir
 
-        self._setState(PREPARING, _("{engine} computes").format(engine=engine))
-        slicer.app.processEvents()
+        self._reading(_("{engine} computes").format(engine=engine), 0.0)
         compute_matrices(rt_plan, engine)
-        path = Path(self._temporary) / "influence"
-        write_influence(path, influence_from_beams(rt_plan))
-        return str(path)
+        return str(store_influence(influence_from_beams(rt_plan), case, default_cache_dir()))
 
     def _write(self, path: Path, case: Case) -> None:
         try:
@@ -273,31 +283,39 @@ class PlanningRun:
         self._timer.stop()
         self._writing = None
         if self._cancelled or self._writeError:
-            self._ended(str(self._writeError or _("cancelled")), self._cancelled)
+            self._stopPreparing(self._writeError or CancelledError(_("cancelled")))
             return
-        self._setState(RUNNING, _("starting the worker"))
-        self.host.request("plan", self._planned, self._refused, **self._request)
+        self._become(self.state.running(_("starting the worker")))
+        self._ask("plan", self._planned, **self._request)
+
+    def _stopPreparing(self, error: Exception) -> None:
+        """The case could not be read or written, or nobody wants it any more."""
+        kind = "cancelled" if isinstance(error, CancelledError) else "input"
+        self._refusal("plan")({"error": str(error), "kind": kind})
 
     def resume(self, folder: str, model: Mapping | None) -> None:
         """Open a session, and go on planning if it was interrupted."""
         self._begin(Path(folder))
-        self._setState(RUNNING, _("opening the session"))
         self._model = model
-        self.host.start()
-        self.host.request("open", self._opened, self._refused, folder=folder)
+        self._become(self.state.running(_("opening the session")))
+        self._ask("open", self._opened, folder=folder)
+
+    def _ask(self, do: str, done: Callable[[Mapping], None], **fields: Any) -> None:
+        """Ask the worker for something that others wait for."""
+        given = {name: value for name, value in fields.items() if value is not None}
+        self.client.request(do, done, self._refusal(do), **given)
 
     def _opened(self, answer: Mapping) -> None:
         self._take(answer)
         self.isOpen = True
-        unfinished = self.state != CANCELLING and answer["session"]["state"] != "done"
-        if unfinished:
+        unfinished = answer["session"]["state"] != "done"
+        if unfinished and self.state.phase != CANCELLING:
             model = {"llm": {"model": dict(self._model)}, "planner": "llm"} if self._model else {}
-            self._setState(RUNNING, _("going on"))
-            self.host.request("resume", self._planned, self._refused, **model)
+            self._become(self.state.progressed(_("going on"), 0.0))
+            self._ask("resume", self._planned, **model)
         else:
-            self._setState(DONE, message=_("The session is open."))
-        if self.current is not None:
-            self.onStep(self.current)
+            self._become(self.state.done(_("The session is open.")))
+        self._tellCurrent()
 
     def _planned(self, answer: Mapping) -> None:
         self._take(answer)
@@ -305,47 +323,50 @@ class PlanningRun:
         self._removeTemporary()
         self._cacheText = None
         lines = [answer.get("reason", ""), *answer.get("unmet", ()), *answer.get("warnings", ())]
-        self._setState(DONE, message="\n".join(line for line in lines if line))
-        if self.current is not None:
-            self.onStep(self.current)
+        self._become(self.state.done("\n".join(line for line in lines if line)))
+        self._tellCurrent()
 
     def request(self, do: str, author: str, **fields: Any) -> None:
         """Ask for something that changes the session: steer, undo, redo, select, review."""
         if author:
             fields["author"] = author
         words = {"steer": _("optimizing"), "review": _("recording the review")}
-        self._setState(RUNNING, words.get(do, do))
-        self.host.request(do, self._changed, self._refused, **fields)
+        self._become(self.state.running(words.get(do, do)))
+        self._ask(do, self._changed, **fields)
 
     def _changed(self, answer: Mapping) -> None:
         before = self.current
         self._take(answer)
-        self._setState(DONE, message="")
-        if self.current != before and self.current is not None:
+        self._become(self.state.done())
+        if self.current != before:
+            self._tellCurrent()
+
+    def _tellCurrent(self) -> None:
+        if self.current is not None:
             self.onStep(self.current)
 
     def preview(self, actions: Sequence[Mapping]) -> None:
         """Ask what actions would lead to; a newer question takes the place of a waiting one."""
-        self.host.request("preview", _nothing, self._previewRefused, actions=list(actions))
+        self.client.request("preview", None, self._previewRefused, actions=list(actions))
 
     def export(self, what: str, tell: Callable[[str], None]) -> None:
         """Write results; `tell` is told what was written where."""
 
         def done(answer: Mapping) -> None:
-            self._changed(answer)
+            self._take(answer)
+            self._become(self.state.done())
             tell("\n".join([_("Written: {path}").format(path=answer["path"]), *answer["warnings"]]))
 
         def failed(answer: Mapping) -> None:
-            self._refused(answer)
+            self._refusal("export")(answer)
             tell(answer["error"])
 
-        self._setState(RUNNING, _("writing"))
-        self.host.request("export", done, failed, what=what)
+        self._become(self.state.running(_("writing")))
+        self.client.request("export", done, failed, what=what)
 
     def checkModel(self, settings: Mapping, tell: Callable[[str], None]) -> None:
         """Ask a language model what it can do."""
-        self.host.start()
-        self.host.request(
+        self.client.request(
             "check_llm",
             lambda answer: tell(answer["line"]),
             lambda answer: tell(answer["error"]),
@@ -359,11 +380,11 @@ class PlanningRun:
 
     def keepKey(self, server: str, key: str, tell: Callable[[str], None]) -> None:
         """Put a key into the system's keyring."""
-        self.host.keyring(("set", "radplan", server), key, tell, _("The key is in the keyring."))
+        self.host.runKeyring(("set", "radplan", server), key, tell, _("The key is in the keyring."))
 
     def forgetKey(self, server: str, tell: Callable[[str], None]) -> None:
         """Take a key out of the system's keyring."""
-        self.host.keyring(("del", "radplan", server), "", tell, _("The key is forgotten."))
+        self.host.runKeyring(("del", "radplan", server), "", tell, _("The key is forgotten."))
 
     def updateRtPlan(self, parameters: Any, patient: Any, beams: str | None) -> Any:
         """Make or change the SlicerRT plan that shows the beams."""
@@ -376,34 +397,37 @@ class PlanningRun:
     def cancel(self) -> None:
         """Stop what is under way; finished steps stay."""
         self._cancelled = True
-        if self.state == RUNNING:
-            self.host.cancel()
-        self._setState(CANCELLING, _("stopping"))
+        self.client.cancel()
+        self._become(self.state.cancelling())
 
     def close(self) -> None:
         """The scene goes: end the worker; the session folder keeps all finished steps."""
         self._cancelled = True
-        self.host.stop()
+        self._timer.stop()
+        self._writing = None
+        self.client.kill()
         self._removeTemporary()
         self._begin(None)
 
     def shutDown(self) -> None:
-        """The application ends, or the module does."""
+        """The application ends, or the module does: nothing of the worker is left."""
+        self.onChange = self.onStep = self.onPreview = self.onNote = _nothing
         self._cancelled = True
         self._timer.stop()
-        self.host.stop(wait=True)
+        self.client.kill()
         self._removeTemporary()
 
     def fail(self, text: str) -> None:
         """Say why nothing was begun."""
-        self._setState(FAILED, message=text)
+        self._begin(self.folder)
+        self._become(replace(self.state, phase=FAILED, message=text))
 
     # Events
 
     def _event(self, event: Mapping) -> None:
         kind = event["event"]
         if kind == "progress":
-            self._setState(self.state, event["stage"], event["fraction"])
+            self._become(self.state.progressed(event["stage"], event["fraction"]))
         elif kind == "note":
             self.onNote(event["text"])
         elif kind == "step":
@@ -414,14 +438,12 @@ class PlanningRun:
     def _addStep(self, event: Mapping) -> None:
         step = dict(event["step"])
         if self._grid is None and self.folder is not None:
-            from .step_files import read_dose_grid
-
             self._grid = read_dose_grid(self.folder / "session.json")
         self._setStep(step)
         self.current = event["current"]
         self.canUndo, self.canRedo = event["can_undo"], event["can_redo"]
         self.onStep(step["index"])
-        self.onChange()
+        self._become(self.state.with_plan())
 
     def _setStep(self, step: dict) -> None:
         index = step["index"]
@@ -434,9 +456,12 @@ class PlanningRun:
         """Take over what an answer says of the session."""
         description = answer.get("description")
         if description:
+            self._facts = {name: str(description[name]) for name in ("planner", "engine")}
             grid = description["dose_grid"]
             self._grid = Grid(**{name: tuple(value) for name, value in grid.items()})
             self.steps = [dict(step) for step in description["steps"]]
+            if self.steps:
+                self.state = self.state.with_plan()
         if answer.get("step"):
             self._setStep(dict(answer["step"]))
         session = answer.get("session")
@@ -449,40 +474,34 @@ class PlanningRun:
         self._take(answer)
         self.onStep(answer["step"]["index"])
 
-    def _refused(self, answer: Mapping) -> None:
-        self._take(answer)
-        self._ended(answer["error"], answer.get("kind") == "cancelled")
+    def _refusal(self, do: str) -> Callable[[Mapping], None]:
+        """What is to be done when a request fails."""
+
+        def refused(answer: Mapping) -> None:
+            self._take(answer)
+            # A session of which steps are there stays open in the worker after a cancel.
+            self.isOpen = bool(self.steps) and answer.get("kind") != "crash"
+            self._removeTemporary()
+            self._become(self.state.refused(do, answer))
+
+        return refused
 
     def _previewRefused(self, answer: Mapping) -> None:
         if answer.get("kind") != "cancelled":
-            self.message = answer["error"]
-            self.onChange()
+            self._become(replace(self.state, message=answer["error"]))
 
     def _lost(self, text: str) -> None:
         """The worker has ended by itself."""
         self.isOpen = False
-        message = text
-        if self.steps:
-            message += " " + _("All finished steps are kept: press Resume to go on.")
-        self._ended(message, False)
-
-    def _ended(self, text: str, cancelled: bool) -> None:
         self._removeTemporary()
-        if cancelled:
-            rest = " " + _("Finished steps are kept.") if self.steps else ""
-            self.isOpen = self.isOpen or bool(self.steps)
-            self._setState(DONE if self.steps else IDLE, message=_("Cancelled.") + rest)
-        else:
-            self._setState(FAILED, message=text)
+        self._become(self.state.lost(text))
 
-    def _setState(
-        self, state: str, stage: str = "", fraction: float = 0.0, message: str | None = None
-    ) -> None:
-        self.state, self.stage, self.fraction = state, stage, fraction
-        if message is not None:
-            self.message = message
-        elif state in BUSY:
-            self.message = ""
+    def _installation(self, text: str, ended: bool) -> None:
+        """Packages are being installed; that is not planning, so the state says it only."""
+        self._become(replace(self.state, message=text))
+
+    def _become(self, state: PlanningState) -> None:
+        self.state = state
         self.onChange()
 
     def _removeTemporary(self) -> None:

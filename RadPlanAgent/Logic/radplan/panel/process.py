@@ -1,10 +1,12 @@
-"""The worker process as Qt runs it: lines in, lines out, an end; nothing waits."""
+"""The worker process as Qt runs it: bytes in, bytes out, an end; nothing waits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
 import qt
+
+from .pipe_process import end_group
 
 
 class QtProcess:
@@ -64,8 +66,10 @@ class QtProcess:
         self._process.closeWriteChannel()
 
     def kill(self) -> None:
-        """End it at once."""
-        self._process.kill()
+        """End it at once, and all that it started."""
+        if self.is_running:
+            end_group(int(self._process.processId()))
+            self._process.kill()
 
     @property
     def is_running(self) -> bool:

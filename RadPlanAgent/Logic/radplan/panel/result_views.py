@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import slicer
 
+from ..mrml.plan_record import store_plan
 from ..mrml.shown_plan import Anatomy, ShownPlan
 from ..mrml.volumes import ISODOSE_COLORS
 from .i18n import _
 from .mapping_rows import MappingRow
+from .objective_edits import objectives_from
 from .step_files import Curves, prescription_gy
 
 
@@ -22,6 +25,7 @@ class ResultViews:
         self.shown: int | None = None
         self.compared: int | None = None
         self._plan: ShownPlan | None = None
+        self._session = ""
         self._chart_shown = False
 
     def forget(self) -> None:
@@ -37,15 +41,26 @@ class ResultViews:
             return
         scorecard = run.scorecard(index)
         if self._plan is None:
-            self._plan = ShownPlan(
-                _anatomy(parameters, rows, scorecard), prescription_gy(scorecard)
-            )
+            # A path could tell who the patient is; its digest cannot.
+            session = hashlib.sha256(str(run.folder).encode()).hexdigest()[:16]
+            anatomy = _anatomy(parameters, rows, scorecard)
+            self._plan = ShownPlan(anatomy, prescription_gy(scorecard), session)
+            self._session = session
         label = _("Dose of step {index}").format(index=index)
         self._plan.show_dose(dose, label)
         self._show_curves(curves, scorecard, _("DVH of step {index}").format(index=index))
         self._plan.set_dose_visible(parameters.showDose)
         self._show_legend(parameters.showLegend)
         self._show_isodoses(parameters.showIsodoses)
+        if index == run.current:
+            store_plan(
+                slicer.mrmlScene,
+                self._plan.study(),
+                self._session,
+                scorecard=scorecard,
+                objectives=objectives_from(run.objectives(index)),
+                facts=run.facts(),
+            )
         if not self._chart_shown:
             self._plan.show_chart()
             self._chart_shown = True
@@ -101,7 +116,8 @@ class ResultViews:
         legend = logic.GetColorLegendDisplayNode(self._plan.dose_node)
         if legend is None and visible:
             legend = logic.AddDefaultColorLegendDisplayNode(self._plan.dose_node)
-            legend.SetTitleText(_("Dose [Gy]"))
+            if legend is not None:  # there is no colour module in an application without views
+                legend.SetTitleText(_("Dose [Gy]"))
         if legend is not None:
             legend.SetVisibility(visible)
 

@@ -1,24 +1,28 @@
-"""Starts the worker process, hands it requests, and tells what it answers."""
+"""The worker as Slicer runs it: its packages, its process, and the keyring's command."""
 
 from __future__ import annotations
 
-import json
-import logging
 import os
-import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import qt
+import slicer
 
+from ..errors import InputError
 from .i18n import _
+from .packages import READY, PackageFolder, logic_folder
 from .process import QtProcess
+from .worker_client import WorkerClient
 
-#: A worker that was asked to stop and goes on is killed after this long, milliseconds.
-GRACE_MS = 1000
-Answer = Callable[[Mapping], None]
+#: Application setting: a Python that has radplan's packages already, such as a developer's
+#: virtual environment; it runs the worker in place of Slicer's and no packages are installed.
+PYTHON_SETTING = "RadPlanAgent/Python"
+#: Application setting: the folder of the worker's packages.
+PACKAGES_SETTING = "RadPlanAgent/PackagesFolder"
 
 
 def _nothing(*_args: Any) -> None:
@@ -26,139 +30,155 @@ def _nothing(*_args: Any) -> None:
 
 
 class WorkerHost:
-    """One worker process at a time, started when it is wanted."""
+    """Gives clients of worker processes, once the worker's packages are there."""
 
     def __init__(self) -> None:
-        self.onEvent: Callable[[Mapping], None] = _nothing
-        self.onLost: Callable[[str], None] = _nothing
-        self._process: QtProcess | None = None
-        self._answers: dict[int, tuple[Answer, Answer]] = {}
-        self._next = 1
-        self._rest, self._log = b"", b""
+        self.onInstallation: Callable[[str, bool], None] = _nothing
+        self._python = str(slicer.util.settingsValue(PYTHON_SETTING, "") or "")
+        self._packages = PackageFolder(_packages_path(), _slicer_python())
+        self._command: QtProcess | None = None
+        self._log: list[bytes] = []
+
+    def client(self, on_event: Callable, on_lost: Callable) -> WorkerClient:
+        """A client, whose worker starts when it is first asked for something."""
+        return WorkerClient(self._process, on_event, on_lost, _call_later)
 
     def problem(self) -> str:
-        """Why the worker cannot be started; empty if it can."""
-        return ""
+        """Why the worker cannot be started just now; empty if it can, or packages are offered."""
+        return _("Wait until the packages are installed") if self._command else ""
 
     def offerPackages(self) -> bool:
-        """Whether the worker has its packages."""
-        return True
+        """Whether the worker has its packages; if not, the user is asked to install them.
 
-    def start(self) -> None:
-        """Start the worker if it is not running."""
-        if self._process is not None and self._process.is_running:
-            return
-        self._rest, self._log = b"", b""
-        process = QtProcess(pythonProgram(), ["-m", "radplan.worker"], environment())
-        self._process = process
-        process.start(self._read, self._readLog, lambda code: self._ended(process, code))
+        Nothing is installed without a person's consent, and nothing by scripts in testing mode.
+        """
+        if self._python:
+            return True
+        state = self._packages.state()
+        if state.kind == READY:
+            return True
+        if slicer.app.testingEnabled():
+            self.onInstallation(state.text, True)
+        elif slicer.util.confirmOkCancelDisplay(
+            f"{state.text}.\n\n{self._packages.explanation()}",
+            windowTitle=_("Packages for planning"),
+        ):
+            self._install()
+        return False
 
-    def request(self, do: str, done: Answer, failed: Answer, **fields: Any) -> int:
-        """Ask for something; exactly one of two functions is told the answer."""
-        self.start()
-        number, self._next = self._next, self._next + 1
-        self._answers[number] = (done, failed)
-        self._send({"id": number, "do": do, **fields})
-        return number
-
-    def cancel(self) -> None:
-        """Tell all that is under way to stop."""
-        if self._process is not None and self._process.is_running:
-            self._answers[self._next] = (_nothing, _nothing)
-            self._send({"id": self._next, "do": "cancel"})
-            self._next += 1
-
-    def stop(self, wait: bool = False) -> None:
-        """End the worker; nothing it says is heard any more."""
-        process, self._process = self._process, None
-        self._answers.clear()
-        if process is None or not process.is_running:
-            return
-        process.write(b'{"id": 0, "do": "cancel"}\n{"id": 0, "do": "shutdown"}\n')
-        if wait:
-            if not process.wait_for_end(GRACE_MS):
-                process.kill()
-                process.wait_for_end(GRACE_MS)
-        else:
-            qt.QTimer.singleShot(GRACE_MS, process.kill)
-
-    def keyring(
+    def runKeyring(
         self, arguments: Sequence[str], entered: str, tell: Callable[[str], None], good: str
     ) -> None:
-        """Run the keyring's own command with the worker's packages; the key goes by a pipe."""
-        process = QtProcess(pythonProgram(), ["-m", "keyring", *arguments], environment())
-        log: list[bytes] = []
+        """Run the keyring's own command; what is entered goes through a pipe, into no log.
+
+        Parameters
+        ----------
+        arguments : sequence of str
+            Such as ``("set", "radplan", host)``.
+        entered : str
+            What it asks for.
+        tell : callable
+            Told `good`, or why it was refused.
+        good : str
+        """
 
         def ended(code: int) -> None:
-            last = b"".join(log).decode(errors="replace").strip().splitlines()[-1:]
-            tell(good if code == 0 else _("The keyring refused: {why}").format(
-                why=last[0] if last else code
-            ))
-            self._keyringProcess = None
+            lines = b"".join(self._log).decode(errors="replace").strip().splitlines()
+            why = lines[-1] if lines else str(code)
+            tell(good if code == 0 else _("The keyring refused: {why}").format(why=why))
 
-        self._keyringProcess = process  # kept until it has ended
-        process.start(_nothing, log.append, ended)
-        process.write(entered.encode())
-        process.close_input()
+        self._run(self._module("keyring", *arguments), ended)
+        self._command.write(entered.encode())
+        self._command.close_input()
 
-    def _send(self, values: Mapping) -> None:
-        self._process.write(json.dumps(values).encode() + b"\n")
+    def _process(self) -> QtProcess:
+        program, *arguments = self._module("radplan.worker")
+        return QtProcess(program, arguments, self._environment())
 
-    def _read(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            try:
-                event = json.loads(line)
-            except ValueError:
-                logging.warning("the planning worker wrote no JSON: %r", line[:200])
-                continue
-            self._tell(event)
+    def _module(self, name: str, *arguments: str) -> list[str]:
+        if self._python:
+            return [self._python, "-m", name, *arguments]
+        *command, _worker = self._packages.worker_command()
+        return [*command, name, *arguments]
 
-    def _tell(self, event: Mapping) -> None:
-        if event["event"] not in ("done", "failed"):
-            self.onEvent(event)
+    def _environment(self) -> dict[str, str]:
+        if not self._python:
+            return self._packages.environment(slicer.util.startupEnvironment())
+        paths = [str(logic_folder()), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+    def _install(self) -> None:
+        """Fill the package folder: install, try out, put in place; told by `onInstallation`."""
+        try:
+            self._packages.prepare()
+        except InputError as error:
+            self.onInstallation(str(error), True)
             return
-        answers = self._answers.pop(event.get("id"), None)
-        if answers is not None:
-            answers[event["event"] == "failed"](event)
 
-    def _readLog(self, data: bytes) -> None:
-        self._log = (self._log + data)[-4000:]
+        def installed(code: int) -> None:
+            if code:
+                self._installationFailed()
+                return
+            self.onInstallation(_("Trying the packages out …"), False)
+            self._run(self._packages.check_command(), checked)
 
-    def _ended(self, process: QtProcess, code: int) -> None:
-        if process is not self._process:
-            return  # it was asked to end
-        self._process = None
-        self._answers.clear()
-        log = self._log.decode(errors="replace").strip()
-        if log:
-            logging.warning("the planning worker's log ends with:\n%s", log)
-        self.onLost(_("The planning process has ended unexpectedly (status {code}).").format(
-            code=code
-        ))
+        def checked(code: int) -> None:
+            if code:
+                self._installationFailed()
+                return
+            try:
+                self._packages.finish()
+            except InputError as error:
+                self.onInstallation(str(error), True)
+                return
+            self.onInstallation(_("The packages are installed: press Plan."), True)
+
+        self.onInstallation(_("Installing packages; this takes some minutes …"), False)
+        self._run(self._packages.install_command(), installed)
+
+    def _installationFailed(self) -> None:
+        log = b"".join(self._log).decode(errors="replace").strip().splitlines()[-4:]
+        text = _("The packages could not be installed; nothing was changed.")
+        self.onInstallation("\n".join([text, *log]), True)
+
+    def _run(self, command: Sequence[str], ended: Callable[[int], None]) -> None:
+        """Run a command, one at a time."""
+        self._log = []
+
+        def over(code: int) -> None:
+            self._command = None
+            ended(code)
+
+        self._command = QtProcess(command[0], command[1:], self._environment())
+        self._command.start(self._log.append, self._log.append, over)
 
 
-def pythonProgram() -> str:
-    """The Python that runs the worker: Slicer's own interpreter, or this one."""
-    return shutil.which("PythonSlicer") or sys.executable
+def _call_later(seconds: float, function: Callable[[], None]) -> None:
+    qt.QTimer.singleShot(round(1000 * seconds), function)
 
 
-def environment() -> dict[str, str]:
-    """The worker's environment: where the package radplan lies comes first."""
-    variables = dict(os.environ)
-    here = str(Path(__file__).resolve().parents[2])
-    paths = [here, *filter(None, variables.get("PYTHONPATH", "").split(os.pathsep))]
-    variables["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
-    return variables
+def _slicer_python() -> str:
+    """Slicer's own interpreter; this one where there is none."""
+    return which("PythonSlicer") or sys.executable
+
+
+def _packages_path() -> Path:
+    """The package folder: as set, else one of the user's, for this version of Python."""
+    chosen = slicer.util.settingsValue(PACKAGES_SETTING, "")
+    if chosen:
+        return Path(chosen)
+    data = qt.QStandardPaths.writableLocation(qt.QStandardPaths.GenericDataLocation)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return Path(data) / "RadPlanAgent" / f"packages-python{version}"
 
 
 def cacheText() -> str:
-    """How many influence matrices are kept, and how much room they take."""
+    """How much room the kept influence matrices take."""
     from ..planning import default_cache_dir
 
     folder = default_cache_dir()
     files = [p for p in folder.rglob("*") if p.is_file()] if folder.is_dir() else []
     if not files:
-        return _("none kept yet (folder {folder})").format(folder=folder)
+        return _("none kept yet, in {folder}").format(folder=folder)
     gigabytes = sum(p.stat().st_size for p in files) / 1e9
     return _("{size:.1f} GB kept in {folder}").format(size=gigabytes, folder=folder)

@@ -51,7 +51,7 @@ LIBRARY = {
     "openkbp_pt_1": Entry("pt_1", "openkbp_hn_70_63_56", _OPENKBP.format("pt_1"), 8),
     "openkbp_pt_13": Entry("pt_13", "openkbp_hn_70_63_56", _OPENKBP.format("pt_13"), 8),
     "openkbp_pt_109": Entry("pt_109", "openkbp_hn_70_63_56", _OPENKBP.format("pt_109"), 8),
-    "hn_70_56_52": Entry("phantom:head-neck", "hn_70_56_52", _PHANTOM, 5),
+    "hn_70_56_52": Entry("phantom:head-neck", "hn_70_56_52", _PHANTOM, 15),
     "prostate_60_20": Entry("phantom:prostate", "prostate_60_20", _PHANTOM, 15),
     "prostate_70.2_26": Entry("phantom:prostate", "prostate_70.2_26", _PHANTOM, 12),
     "rectum_50.4_28": Entry("phantom:rectum", "rectum_50.4_28", _PHANTOM, 12),

@@ -23,6 +23,7 @@ from image_phantom import (
     write_phantom,
     write_protocol,
 )
+from planned import MAX_STEPS, group_members, plan_once, state, steps
 from radplan import planning
 from radplan.agent.actions import AddObjective, ChangeDose, ChangeWeight, RemoveObjective
 from radplan.agent.trajectory import Proposal
@@ -35,8 +36,6 @@ from radplan.planning import Observer, PlanRequest, plan, resume
 from radplan.protocol import protocol_from_dict
 from radplan.session import PlanningSession
 from radplan.session_folder import SessionFolder
-
-MAX_STEPS = 3
 
 
 @pytest.fixture(scope="module")
@@ -70,24 +69,6 @@ def without_outputs(monkeypatch):
     monkeypatch.setattr(planning, "write_session_report", lambda *_: None)
 
 
-def plan_once(inputs, cache, out, max_steps=MAX_STEPS):
-    """Plan in this process, outside of any test's fixtures."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(planning, "write_outputs", lambda *_: [])
-        patched.setattr(planning, "write_session_report", lambda *_: None)
-        request = PlanRequest(
-            *(str(i) for i in inputs),
-            out,
-            beams=FAST[1],
-            spacing_mm=float(FAST[3]),
-            bixel_width_mm=float(FAST[5]),
-            max_steps=max_steps,
-            cache_dir=cache,
-        )
-        plan(request, Observer())
-    return out
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(inputs, phantom_cache, tmp_path_factory):
     """The folder of a session that nothing disturbed; not to be changed."""
@@ -97,21 +78,6 @@ def uninterrupted(inputs, phantom_cache, tmp_path_factory):
 @pytest.fixture
 def copied(uninterrupted, tmp_path):
     return Path(shutil.copytree(uninterrupted, tmp_path / "copy"))
-
-
-def state(out: Path) -> str:
-    return json.loads((out / "session.json").read_text())["state"]
-
-
-def steps(out: Path) -> list[dict]:
-    """Everything in the step folders but how long it took."""
-    found = []
-    for folder in sorted((out / "steps").glob("*")):
-        step = json.loads((folder / "step.json").read_text())
-        del step["seconds"], step["solver"]["seconds"]
-        files = ("objectives.json", "scorecard.json", "dvh.csv", "fluence.npy")
-        found.append({"step": step} | {name: (folder / name).read_bytes() for name in files})
-    return found
 
 
 class StoppingObserver(Observer):
@@ -433,19 +399,6 @@ def wait_for(process: subprocess.Popen, text: str) -> None:
         if text in line:
             return
     raise AssertionError(f"ended with {process.wait()} before it said {text!r}")
-
-
-def group_members(group: int) -> list[int]:
-    """Processes of a group that are not zombies."""
-    members = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group and fields[0] != "Z":
-            members.append(int(path.parent.name))
-    return members
 
 
 @posix

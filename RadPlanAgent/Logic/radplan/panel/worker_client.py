@@ -124,7 +124,7 @@ class WorkerClient:
             lambda data: self._process is process and self._hear_log(data),
             lambda code: self._process is process and self._ended(code),
         )
-        self.request("hello", self._introduced)
+        self._send("hello", self._introduced, None, {})
 
     def request(
         self,
@@ -150,11 +150,19 @@ class WorkerClient:
         int
             The request's id, which its events carry.
         """
-        if do != "hello":
-            self.start()
-        self._last_id += 1
-        number = self._last_id
+        self.start()
+        return self._send(do, on_done, on_failed, fields)
+
+    def _send(
+        self,
+        do: str,
+        on_done: Callable[[Mapping], None] | None,
+        on_failed: Callable[[Mapping], None] | None,
+        fields: Mapping[str, Any],
+    ) -> int:
+        number = self._last_id + 1
         line = json.dumps({"id": number, "do": do, **fields}, allow_nan=False) + "\n"
+        self._last_id = number
         self._open[number] = _Open(do, on_done, on_failed)
         if self._process is None:
             self._fail_all(_("The planning process could not be started."))

@@ -125,6 +125,8 @@ def _explained(error: Exception) -> tuple[str, str]:
         kind, text = "cancelled", str(error)
     elif isinstance(error, InputError):
         kind, text = "input", str(error)
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in DISK_FULL:
+            kind = "disk"
     elif isinstance(error, OSError) and error.errno in DISK_FULL:
         kind = "disk"
         text = f"{error.filename or 'the disk'}: {error.strerror}; free space, then resume"

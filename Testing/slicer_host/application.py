@@ -31,7 +31,7 @@ def start(settings_folder: Path) -> None:
     slicer.modules = SimpleNamespace(
         radplanagent=SimpleNamespace(path=str(MODULE_FOLDER / f"{MODULE}.py"))
     )
-    slicer.mrmlScene = _new_scene()
+    slicer.mrmlScene = _new_scene(settings_folder)
     for name in ("qMRMLWidget", "qMRMLNodeComboBox"):
         setattr(slicer, name, getattr(mrml_widgets, name))
     _register("slicer.i18n", tr=lambda text: text, translate=lambda _context, text: text)
@@ -51,7 +51,7 @@ def _register(name: str, **content: Any) -> None:
     setattr(slicer, name.partition(".")[2], module)
 
 
-def _new_scene() -> slicer.vtkMRMLScene:
+def _new_scene(home: Path) -> slicer.vtkMRMLScene:
     """The one scene, with the singletons that the application makes at its start."""
     scene = slicer.vtkMRMLScene()
     scene.SetVersion("Slicer 5.12.0 0")
@@ -61,8 +61,11 @@ def _new_scene() -> slicer.vtkMRMLScene:
         slicer.vtkMRMLLayoutLogic(),
         slicer.vtkSlicerMarkupsLogic(),
     ]
+    _logics[0].SetHomeDirectory(str(home))  # where colour tables would be looked for
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
     for logic in _logics:
+        if hasattr(logic, "SetMRMLApplicationLogic"):
+            logic.SetMRMLApplicationLogic(_logics[0])
         logic.SetMRMLScene(scene)
     return scene
 

@@ -35,6 +35,7 @@ class qMRMLNodeComboBox(QComboBox):  # noqa: N801 - Slicer's name
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self._types: list[str] = []
         self._properties: dict[str, Any] = {"noneEnabled": False, "noneDisplay": "None"}
         self._scene, self._tags, self._ids = None, [], []

@@ -162,8 +162,8 @@ class PackageFolder:
             *("--target", str(self.new)),
             *("--requirement", str(resource_path("requirements.txt"))),
             *("--constraint", str(resource_path("constraints.txt"))),
-            # Few of the packages have no wheel; where there is one, nothing is compiled here.
-            "--prefer-binary",
+            # All have wheels; what would have to be compiled here is refused.
+            *("--only-binary", ":all:"),
             *("--no-input", "--disable-pip-version-check", "--no-warn-script-location"),
             *("--progress-bar", "off"),
         ]
@@ -227,8 +227,7 @@ class PackageFolder:
 
     def environment(self, environment: Mapping[str, str]) -> dict[str, str]:
         """Environment for the commands, from that of this process."""
-        result = {k: v for k, v in environment.items() if k not in ("PYTHONSTARTUP", "PYTHONUSERBASE")}
-        return result | {
+        return dict(environment) | {
             # Neither the user's own packages nor files that lie about in the current folder.
             "PYTHONNOUSERSITE": "1",
             "PYTHONSAFEPATH": "1",

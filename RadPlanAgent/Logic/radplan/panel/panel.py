@@ -39,6 +39,13 @@ _SECTIONS = {
     "Result": "resultButton",
     "Assistant": "assistantButton",
 }
+#: Widgets that would be empty before there is a step.
+_AFTER_FIRST_STEP = (
+    *("stepsTitle", "stepsTable", "slidersTitle", "slidersArea", "objectivesTitle"),
+    *("objectivesTable", "scorecardTable", "undoButton", "redoButton", "selectStepButton"),
+    *("compareLabel", "compareComboBox", "addObjectiveButton", "removeObjectiveButton"),
+    *("discardEditsButton", "optimizeButton"),
+)
 
 
 class Panel:
@@ -185,6 +192,8 @@ class Panel:
         self.assistant.update(parameters)
         if self._slide is None:  # a slider that is held keeps the preview
             self._showSteps()
+        for name in _AFTER_FIRST_STEP:
+            getattr(self.ui, name).visible = bool(run.steps)
         self._showState()
         self._applyReasons(reasons(self._facts()))
 

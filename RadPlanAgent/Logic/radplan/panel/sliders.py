@@ -78,7 +78,8 @@ def slider_actions(
         return []
     own = [o for o in objectives if o.structure == slider.structure]
     if not own:
-        return [] if slider.is_target or position < 0 else [_new_objective(objectives, slider, position)]
+        wanted = not slider.is_target and position > 0
+        return [_new_objective(objectives, slider, position)] if wanted else []
     actions = []
     for objective in own:
         low, high = (bound / objective.weight for bound in WEIGHT_BOUNDS)
@@ -93,10 +94,9 @@ def slider_actions(
 
 
 def _new_objective(objectives: Sequence[Objective], slider: Slider, position: float) -> dict:
-    """An objective of the organ's mean dose, weighed like the others of its kind."""
+    """An objective of the organ's mean dose; half-way it is weighed like others of its kind."""
     alike = [o.weight for o in objectives if o.function == "mean_dose"]
     weight = float(np.median(alike)) if alike else 1.0
-    objective = Objective(
-        slider.structure, "mean_dose", float(np.clip(weight * position, *WEIGHT_BOUNDS))
-    )
+    weight *= LARGEST_FACTOR ** (2 * position - 1)
+    objective = Objective(slider.structure, "mean_dose", float(np.clip(weight, *WEIGHT_BOUNDS)))
     return {"kind": "add_objective", "objective": objective.to_dict()}

@@ -47,8 +47,10 @@ Dose engine: pyRadPlan, by the e0404 group at DKFZ. Plans and doses are shown wi
 
 def _onStartupCompleted():
     """Register what needs other modules to be there."""
+    from radplan.mrml.rt_register import register_plan_optimizer
     from radplan.panel.sample_data import registerSampleData
 
+    register_plan_optimizer()  # for SlicerRT's External Beam Planning, where there is one
     registerSampleData(str(Path(__file__).resolve().parent / "Resources" / "Icons"))
 
 

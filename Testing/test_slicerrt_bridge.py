@@ -31,7 +31,13 @@ from radplan.mrml.rt_influence import (
     influence_from_beams,
     pyradplan_shift_mm,
 )
-from radplan.mrml.rt_plan import beam_nodes, beams_from_plan, read_plan, update_plan
+from radplan.mrml.rt_plan import (
+    apertures_mm,
+    beam_nodes,
+    beams_from_plan,
+    read_plan,
+    update_plan,
+)
 from radplan.mrml.runtime import headless_scene
 from scene_builders import (
     ORIENTATIONS,
@@ -133,6 +139,26 @@ class TestPlanNodes:
         scene.AddNode(plan)
         with pytest.raises(InputError, match="'Mine' was not made by RadPlanAgent"):
             make_plan(scene, plan=plan)
+
+    def test_the_drawn_fields_enclose_the_target(self, scene):
+        """A ball of 25 mm, 30 mm to the patient's left of the isocentre and 10 mm above it."""
+        from image_phantom import image_phantom
+
+        case = image_phantom()
+        isocenter = (-30.0, 0.0, -10.0)
+        beams = make_beams("0,90,180,270", isocenter, 5.0)
+        apertures = apertures_mm(case, beams, ["PTV"])
+        both = nodes(scene)
+        plan = make_plan(scene, "0,90,180,270", nodes=both, apertures=apertures)
+        # Seen from the source (IEC): the left of the patient is at +x from gantry 0, at -x from
+        # 180; from the sides the ball is in the middle. Magnified towards the source.
+        centers = []
+        for node in beam_nodes(plan):
+            x1, x2, y1, y2 = (getattr(node, f"Get{jaw}Jaw")() for jaw in ("X1", "X2", "Y1", "Y2"))
+            assert 50 < x2 - x1 < 80
+            assert (y1 + y2) / 2 == pytest.approx(10, abs=5)
+            centers.append((x1 + x2) / 2)
+        assert centers == pytest.approx([30, 0, -30, 0], abs=5)
 
     def test_several_isocentres_need_several_plans(self, scene):
         beams = (Beam(0.0, ISOCENTER), Beam(90.0, (0.0, 0.0, 0.0)))

@@ -3,7 +3,7 @@
 What a beam node holds, and what it does not (vtkMRMLRTBeamNode.h, .cxx):
 
 * The matrix, float64 in compressed columns with 32-bit indices, as arrays that share its memory:
-  they are copied here before anything else runs.
+  they are made arrays of our own here, before anything else runs.
 * Rows are voxels in C order of an image with the CT's axes (k, j, i), i fastest.
 * The grid's size and spacing, where the engine set them, but never its origin. Where the grid is
   the CT's, the origin is the CT's. For the pyRadPlan engine it follows from the source of
@@ -118,7 +118,7 @@ def _matrix_of(node: slicer.vtkMRMLRTBeamNode, n_voxels: int) -> sparse.csr_arra
         )
     fields = node.GetDoseInfluenceMatrixFieldData()
     data, indices, starts = (
-        vtk_to_numpy(fields.GetArray(name)).copy() for name in ("Data", "Indices", "Indptr")
+        vtk_to_numpy(fields.GetArray(name)) for name in ("Data", "Indices", "Indptr")
     )
     if (
         starts.size != shape[1] + 1
@@ -136,7 +136,7 @@ def _matrix_of(node: slicer.vtkMRMLRTBeamNode, n_voxels: int) -> sparse.csr_arra
             "it again"
         )
     by_columns = sparse.csc_array((data.astype(np.float32), indices, starts), shape=shape)
-    return by_columns.tocsr()
+    return by_columns.tocsr()  # new arrays, all three
 
 
 def dose_image_grid(plan: slicer.vtkMRMLRTPlanNode) -> DoseImageGrid:

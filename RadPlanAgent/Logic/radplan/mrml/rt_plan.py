@@ -15,8 +15,10 @@ import slicer
 from vtkmodules.vtkCommonCore import vtkCollection
 
 from ..beams import Beam
+from ..case import Case
 from ..errors import InputError
 from ..geometry import Triple
+from ..influence.fields import beamlet_positions, target_points_mm
 from .geometry import ras_of
 
 #: Attribute of plans that we made and may change: beams of other plans are a person's.
@@ -152,6 +154,24 @@ def _ignored(node: object, name: str) -> list[str]:
     return texts
 
 
+def apertures_mm(
+    case: Case, beams: Sequence[Beam], target_names: Sequence[str]
+) -> tuple[tuple[float, float, float, float], ...]:
+    """Jaws X1, X2, Y1, Y2 of every beam that just leave its beamlets open, mm.
+
+    In the isocentre plane, collimator at 0 (IEC 61217). For drawing: our dose calculation has
+    beamlets, not jaws.
+    """
+    found = []
+    for beam in beams:
+        points = target_points_mm(case, target_names, beam)
+        x, z = beamlet_positions(points, beam, SOURCE_AXIS_DISTANCE_MM, case.patient_position)
+        half = beam.bixel_width_mm / 2
+        edges = (x.min() - half, x.max() + half, z.min() - half, z.max() + half)
+        found.append(tuple(float(edge) for edge in edges))
+    return tuple(found)
+
+
 def update_plan(
     scene: slicer.vtkMRMLScene,
     plan: slicer.vtkMRMLRTPlanNode | None,
@@ -164,6 +184,7 @@ def update_plan(
     dose_grid_spacing_mm: Triple,
     body_id: str = "",
     engine_name: str = "",
+    apertures: Sequence[tuple[float, float, float, float]] = (),
     source_axis_distance_mm: float = SOURCE_AXIS_DISTANCE_MM,
     name: str = "RadPlanAgent plan",
 ) -> slicer.vtkMRMLRTPlanNode:
@@ -190,6 +211,8 @@ def update_plan(
         Segment id of the body. Without one SlicerRT's pyRadPlan engine asks to make one.
     engine_name : str
         Of a SlicerRT dose engine; left as it is when empty.
+    apertures : sequence of tuple
+        Of every beam, see `apertures_mm`; jaws stay as they are when there are none.
     source_axis_distance_mm : float
         For drawing.
     name : str
@@ -226,9 +249,18 @@ def update_plan(
     plan.SetIsocenterSpecification(slicer.vtkMRMLRTPlanNode.ArbitraryPoint)
     plan.SetIsocenterPosition(list(ras_of(beams[0].isocenter_mm)))
     _update_beams(scene, plan, beams, source_axis_distance_mm)
+    for node, jaws in zip(beam_nodes(plan), apertures, strict=False):
+        _set_jaws(node, jaws)
     if engine_name and plan.GetDoseEngineName() != engine_name:
         plan.SetDoseEngineName(engine_name)  # gives the beams that engine's parameters
     return plan
+
+
+def _set_jaws(node: slicer.vtkMRMLRTBeamNode, jaws: tuple[float, float, float, float]) -> None:
+    node.SetX1Jaw(jaws[0])
+    node.SetX2Jaw(jaws[1])
+    node.SetY1Jaw(jaws[2])
+    node.SetY2Jaw(jaws[3])
 
 
 def _update_beams(

@@ -29,8 +29,8 @@ STAMP = "radplan-packages.json"
 #: Modules that the worker must be able to import, of these packages.
 NEEDED_MODULES = ("numpy", "scipy", "pyRadPlan", "numba", "matplotlib", "jinja2", "pydicom")
 #: Measured with constraints.txt, Python 3.11 on Linux, as pip downloads and as it lies there.
-DOWNLOAD_BYTES = 450_000_000
-INSTALLED_BYTES = 1_600_000_000
+DOWNLOAD_BYTES = 320_000_000
+INSTALLED_BYTES = 1_300_000_000
 #: Free space to ask for: the old folder stays until the new one is ready.
 SPARE_FACTOR = 1.5
 #: Runs a module with the package folder and the package itself before everything else. In Slicer's

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import qt
@@ -10,7 +11,7 @@ import qt
 from ..case import StructureType
 from ..errors import InputError
 from ..naming import tg263_names
-from ..protocol import Binding, list_protocols, load_protocol
+from ..protocol import Binding, list_protocols, load_protocol, protocol_from_dict
 from .i18n import _
 from .mapping_rows import MappingRow, Match, bound, mapping_problem, mapping_rows
 from .tables import AMBER, GREEN, GREY, set_cell, show_note, stretch_column
@@ -103,7 +104,7 @@ class PatientSection:
         elif not self.problem:
             self.problem = mapping_problem(self.rows)
         if self.treatment and self.rows:
-            fit = bound(self.treatment.protocol, self.rows)
+            fit = bound(protocol_from_dict(self.treatment.to_dict()), self.rows)
             if isinstance(fit, Binding):
                 self.binding = fit
             else:
@@ -214,9 +215,9 @@ class PatientSection:
         rows = treatment.protocol.prescriptions if treatment else ()
         table.setRowCount(len(rows))
         for i, prescription in enumerate(rows):
-            name = prescription.target
-            dose_gy = treatment.dose_gy(name)
+            dose_gy = treatment.dose_gy(prescription.target)
             changed = abs(dose_gy - prescription.dose_gy) > 1e-6
+            name = treatment.target(prescription.target)
             bound_name = self.binding.names.get(name, name) if self.binding else name
             shown = name if bound_name == name else f"{name}  →  {bound_name}"
             set_cell(table, i, 0, shown)
@@ -290,7 +291,12 @@ class PatientSection:
             self.update(self._choices)
             show_note(self.ui.patientMessage, _("A dose in Gy is needed, for the whole course"))
             return
-        self._change(doses={**self._choices.doses, prescription.target: dose_gy})
+        old_name = self.treatment.target(prescription.target)
+        doses = {**self._choices.doses, prescription.target: dose_gy}
+        new_name = replace(self.treatment, doses_gy=doses).target(prescription.target)
+        # A segment that was named by its dose is named by the new one.
+        renamed = {r.segment_id: new_name for r in self.rows if r.name == old_name != new_name}
+        self._change(doses=doses, structureNames={**self._choices.structureNames, **renamed})
 
     def _fractions_edited(self, value: int) -> None:
         self._change(fractions=value)

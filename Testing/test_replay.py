@@ -16,9 +16,11 @@ from radplan.agent.replay import RecordedModel, RecordingEndedError, recorded_ex
 from radplan.agent.trajectory import Proposal
 from radplan.audit import read_audit
 from radplan.cli import main
+from radplan.optimize import SolverSettings
 from radplan.planners import LlmRequest
 from radplan.planning import Observer, PlanRequest, plan, resume
 from radplan.replay_command import replay, step_differences
+from radplan.session import SessionSettings
 from radplan.session_folder import SessionFolder
 from scripted_llm import MODEL, ScriptedServer, fails, says
 from scripted_replies import action, assessment, claim, script
@@ -99,6 +101,14 @@ def test_a_replay_needs_no_server_and_gives_the_same(recorded, tmp_path):
         assert np.array_equal(a, b)
     ended = json.loads((recorded / "session.json").read_text())["stop_reason"]
     assert outcome.stop_reason == ended
+
+
+def test_settings_are_those_of_the_recording(recorded, tmp_path, monkeypatch):
+    """What is usual may change from version to version."""
+    hasty = SolverSettings(max_iterations=3)
+    monkeypatch.setattr(SessionSettings.__init__, "__defaults__", (hasty, hasty, hasty, 12_000))
+    assert SessionSettings().later == hasty
+    assert replay(recorded, tmp_path / "again", Observer())[1] == ()
 
 
 def test_a_replay_of_a_replay(recorded, tmp_path):

@@ -30,7 +30,7 @@ from .preview import write_preview
 from .progress import never, silent
 from .protocol import Binding, load_protocol, protocol_from_dict
 from .scorecard import Scorecard
-from .session import PlanningSession, SessionSettings
+from .session import PlanningSession, SessionSettings, session_settings
 from .session_folder import SessionFolder
 
 #: Packages whose versions a plan depends on.
@@ -337,8 +337,10 @@ def _opened(
     content: dict,
     observer: Observer,
 ) -> OpenSession:
+    # As it was made, whatever is usual by now: resumed and repeated steps are then the same.
+    settings = session_settings(content["settings"]["optimizer"])
     session = PlanningSession(
-        case, binding.protocol, influence, folder, progress=observer.progress
+        case, binding.protocol, influence, folder, settings, observer.progress
     )
     session.restore()
     folder.remove_leftovers()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from typing import Protocol as Interface
 
 import numpy as np
@@ -85,6 +86,28 @@ class SessionSettings:
         max_iterations=40, relative_improvement=1e-4, sample_first=False
     )
     voxel_limit: int = 12_000
+
+
+def session_settings(stored: Mapping[str, Any]) -> SessionSettings:
+    """Settings as session.json has them; what it lacks is as usual.
+
+    Raises
+    ------
+    InputError
+        If it holds settings that this version does not know.
+    """
+    try:
+        solvers = {
+            name: SolverSettings(**stored[name])
+            for name in ("first", "later", "trial")
+            if name in stored
+        }
+        return SessionSettings(**{**stored, **solvers})
+    except TypeError as error:
+        raise InputError(
+            f"session.json: settings of the optimizer are of another version ({error}); start a "
+            "new session"
+        ) from None
 
 
 @dataclass(frozen=True)

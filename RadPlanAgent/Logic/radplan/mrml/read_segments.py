@@ -92,9 +92,9 @@ def _nothing(grid: Grid) -> Occupancy:
 def _binary(
     image: vtkImageData, segment: slicer.vtkSegment
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """A segment's voxels of a labelmap that it may share with others, float32 0 or 1."""
+    """A segment's voxels of a labelmap that it may share with others, bool."""
     values, first = image_array(image)
-    return (values == segment.GetLabelValue()).astype(np.float32), first
+    return values == segment.GetLabelValue(), first
 
 
 def _fractional(image: vtkImageData) -> tuple[np.ndarray, tuple[int, int, int]]:
@@ -109,7 +109,7 @@ def _fractional(image: vtkImageData) -> tuple[np.ndarray, tuple[int, int, int]]:
 def _cropped(
     values: np.ndarray, first: tuple[int, int, int]
 ) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """The box (k, j, i) that holds everything above zero, and its first index (i, j, k)."""
+    """The box (k, j, i) of everything above zero, float32, and its first index (i, j, k)."""
     box = []
     for axis in range(3):
         hit = np.flatnonzero(values.any(axis=tuple(a for a in range(3) if a != axis)))
@@ -117,7 +117,7 @@ def _cropped(
             return np.zeros((0, 0, 0), np.float32), first
         box.append(slice(int(hit[0]), int(hit[-1]) + 1))
     start = tuple(f + part.start for f, part in zip(first, reversed(box), strict=True))
-    return values[tuple(box)], start
+    return values[tuple(box)].astype(np.float32), start
 
 
 def _from_labelmap(

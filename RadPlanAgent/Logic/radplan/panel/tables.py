@@ -54,7 +54,7 @@ def set_cell(  # noqa: PLR0913
     item.setFlags(flags | qt.Qt.ItemIsEditable if editable else flags)
     item.setToolTip(tip)
     if right:
-        item.setTextAlignment(int(qt.Qt.AlignRight | qt.Qt.AlignVCenter))
+        item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
     if color:
         item.setBackground(qt.QBrush(qt.QColor(color)))
         item.setForeground(qt.QBrush(qt.QColor("#1c1c1c")))

@@ -18,6 +18,10 @@ from .i18n import _
 PROTOCOL = 1
 #: A worker that has not stopped so long after it was told to is ended by force, seconds.
 GRACE_S = 5.0
+#: The same while it only reads or prepares, where nothing is lost and not all work can be stopped.
+READING_GRACE_S = 1.0
+#: Requests that begin with reading.
+READING = ("plan", "open")
 #: Lines of the worker's log that are kept to explain a crash.
 LOG_LINES = 200
 SHOWN_LOG_LINES = 8
@@ -57,6 +61,8 @@ class _Open:
     do: str
     on_done: Callable[[Mapping], None] | None
     on_failed: Callable[[Mapping], None] | None
+    #: Whether it has made a step.
+    made_step: bool = False
 
 
 class WorkerClient:
@@ -172,17 +178,22 @@ class WorkerClient:
 
     def cancel(self) -> None:
         """Stop all requests; a worker that goes on regardless is ended by force."""
-        waited_for = [n for n, r in self._open.items() if r.do not in ("hello", "cancel")]
-        if self._process is None or not waited_for:
+        stopped = {n: r for n, r in self._open.items() if r.do not in ("hello", "cancel")}
+        if self._process is None or not stopped:
             return
-        self.request("cancel")
+        reading = all(r.do in READING and not r.made_step for r in stopped.values())
+        self._send("cancel", None, None, {})
         process = self._process
 
         def look_after() -> None:
-            if self._process is process and any(number in self._open for number in waited_for):
+            if self._process is not process or not stopped.keys() & self._open.keys():
+                return
+            if reading:
+                self._end(_("Cancelled; the planning process was ended."), "cancelled")
+            else:
                 self._give_up(_("The planning process did not stop and was ended."))
 
-        self._call_later(GRACE_S, look_after)
+        self._call_later(READING_GRACE_S if reading else GRACE_S, look_after)
 
     def stop(self, wait: bool = False) -> None:
         """Let the worker end, by force if need be; requests that have not ended fail.
@@ -231,6 +242,7 @@ class WorkerClient:
         if event["event"] in ANSWERS:
             self._answer(event)
         elif event.get("id") in self._open:
+            self._open[event["id"]].made_step |= event["event"] == "step"
             self.on_event(event)
         # Else it belongs to a request that has ended, which none of our workers tells.
 
@@ -266,16 +278,19 @@ class WorkerClient:
         self.on_lost("\n".join([text, *tail]))
 
     def _give_up(self, text: str) -> None:
-        process, self._process = self._process, None
-        process.kill()
-        self._fail_all(text)
+        self._end(text, CRASH)
         self.on_lost(text)
 
-    def _fail_all(self, text: str) -> None:
+    def _end(self, text: str, kind: str) -> None:
+        process, self._process = self._process, None
+        process.kill()
+        self._fail_all(text, kind)
+
+    def _fail_all(self, text: str, kind: str = CRASH) -> None:
         """Every request ends, also those whose worker is gone."""
         failed, self._open = self._open, {}
         for number, request in failed.items():
-            event = {"event": "failed", "id": number, "error": text, "kind": CRASH}
+            event = {"event": "failed", "id": number, "error": text, "kind": kind}
             if request.on_failed is not None:
                 request.on_failed(event)
             self.on_event(event)

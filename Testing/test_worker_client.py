@@ -11,7 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radplan.panel.pipe_process import PipeProcess
-from radplan.panel.worker_client import GRACE_S, MOST_BYTES, WorkerClient
+from radplan.panel.worker_client import (
+    GRACE_S,
+    MOST_BYTES,
+    READING_GRACE_S,
+    WorkerClient,
+)
 from radplan.worker.desk import PROTOCOL
 
 
@@ -236,17 +241,30 @@ def test_cancel(room):
     number, answers = room.ask("plan")
     room.client.cancel()
     assert room.process.requests[-1]["do"] == "cancel"
-    ((seconds, look_after),) = room.later
-    assert seconds == GRACE_S
+    ((_, look_after),) = room.later
     room.process.says(failed(number, kind="cancelled"))
     look_after()
     assert not room.process.killed
     assert [a["kind"] for a in answers] == ["cancelled"]
 
 
-def test_a_worker_that_goes_on_is_ended_by_force(room):
+def test_reading_that_goes_on_is_ended_soon_and_nothing_is_lost(room):
     _, answers = room.ask("plan")
     room.client.cancel()
+    ((seconds, look_after),) = room.later
+    assert seconds == READING_GRACE_S
+    look_after()
+    assert room.process.killed
+    assert [a["kind"] for a in answers] == ["cancelled"]
+    assert room.lost == []
+
+
+@pytest.mark.parametrize("do", ["plan", "resume"])
+def test_a_worker_that_goes_on_is_ended_by_force(room, do):
+    number, answers = room.ask(do)
+    room.process.says({"event": "step", "id": number, "step": {}})
+    room.client.cancel()
+    assert room.later[0][0] == GRACE_S
     room.later[0][1]()
     assert room.process.killed
     assert [a["kind"] for a in answers] == ["crash"]

@@ -6,7 +6,6 @@ Exit codes: 0 done; 2 bad usage or input; 3 ran, but must-goals are unmet; 4 can
 from __future__ import annotations
 
 import argparse
-import errno
 import logging
 import math
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from . import __version__
 from .beams import BEAM_TEMPLATES
 from .errors import CancelledError, InputError
+from .files import DISK_FULL
 from .llm_command import (
     add_model_options,
     check_model,
@@ -28,8 +28,6 @@ from .llm_command import (
 from .protocol import Protocol, list_protocols, load_protocol
 
 DONE, BAD_INPUT, MUST_GOALS_UNMET, CANCELLED = 0, 2, 3, 4
-#: What a full disk is told by: the disk, a quota, a limit on the size of files.
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK_ADVICE = "; free space and try again (a session that has begun goes on with radplan resume)"
 #: Their details are for -v.
 CHATTY_LIBRARIES = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import signal
@@ -13,13 +12,12 @@ from contextlib import suppress
 from types import FrameType
 
 from ..errors import CancelledError, InputError
+from ..files import DISK_FULL
 from .inbox import Inbox, Request, RequestError, parse_request
 from .lines import EventWriter, read_lines
 
 #: When nobody listens any more, work that does not stop by itself is ended after this, seconds.
 GRACE_S = 10.0
-#: What a full disk is told by: the disk, a quota, a limit on the size of files.
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main() -> int:

@@ -275,13 +275,12 @@ def _missed_lines(example: Example) -> list[str]:
 
 
 def _fitting(lines: Sequence[str], most: int) -> list[str]:
-    """The first lines that fit into so many characters, and how many were left out."""
+    """The lines that fit into so many characters, the first first, and how many do not."""
     if sum(len(line) + 1 for line in lines) <= most:
         return list(lines)
     kept, used = [], len(_LEFT_OUT.format(len(lines))) + 1
     for line in lines:
-        used += len(line) + 1
-        if used > most:
-            break
-        kept.append(line)
+        if used + len(line) < most:
+            kept.append(line)
+            used += len(line) + 1
     return [*kept, _LEFT_OUT.format(len(lines) - len(kept))]

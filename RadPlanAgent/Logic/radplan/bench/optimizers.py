@@ -209,13 +209,16 @@ def _our_run(
     growth = peak_growth_bytes(optimize)
     seconds, processor = time.perf_counter() - began, time.process_time() - processor
     cost = problem.cost(result.fluence)
+    on_the_way = [(when, problem.cost(fluence)) for when, fluence in recorded.evaluated[1:]]
+    # What the interior point method does in between is not known; it ends at once in the plot.
+    ends = [(seconds, on_the_way[-1][1]), (seconds, cost)]
     run = Run(
         name,
         cost,
         seconds,
         processor,
         result.evaluations,
-        (*((when, problem.cost(x)) for when, x in recorded.evaluated[1:]), (seconds, cost)),
+        (*on_the_way, *ends),
         result.projected_gradient,
         None if growth is None else 1 + growth / problem.stored_bytes,
     )

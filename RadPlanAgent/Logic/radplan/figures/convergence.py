@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from .style import BAD, GOOD, GRID, INK, MUTED, new_figure, short_text, styled
 
+#: What of the vertical axis is shown.
+LEAST_PERCENT, MOST_PERCENT = 0.05, 1e4
 _LOOKS = ((GOOD, "solid"), (BAD, (0, (6, 1.6))), (INK, (0, (2.2, 1.2))), (MUTED, "dashdot"))
 
 
@@ -34,8 +37,11 @@ def convergence_figure(title: str, curves: Sequence[CostCurve], lowest: float) -
     """
     figure = new_figure(6.4, 3.9)
     axes = figure.add_axes((0.12, 0.14, 0.85, 0.76))
+    first, last = np.inf, 0.0
     for curve, (color, dashes) in zip(curves, _LOOKS, strict=False):
         above = [max(100 * (cost / lowest - 1), 1e-3) for cost in curve.cost]
+        seen = [s for s, a in zip(curve.seconds, above, strict=True) if a <= MOST_PERCENT]
+        first, last = min([first, *seen]), max([last, *seen])
         axes.plot(
             curve.seconds, above, color=color, linestyle=dashes, linewidth=1.8, label=curve.name
         )
@@ -44,7 +50,8 @@ def convergence_figure(title: str, curves: Sequence[CostCurve], lowest: float) -
         yscale="log",
         xlabel="seconds since the optimizer was called, preparation included",
         ylabel="cost above the lowest known, %",
-        ylim=(0.05, 1e4),
+        xlim=(first / 1.2, 1.2 * last),
+        ylim=(LEAST_PERCENT, MOST_PERCENT),
     )
     axes.axhline(1, color=MUTED, linewidth=0.8)
     axes.set_title(short_text(title, 60), fontsize=9.5, loc="left")

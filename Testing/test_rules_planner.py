@@ -244,3 +244,22 @@ def test_organs_without_dose_are_left_alone(planned):
         if step.phase == "sparing" and organ in session.case.names:
             base = session.steps[step.base].scorecard
             assert base.structures[organ]["D2%_gy"] >= 0.02 * highest
+
+
+def test_the_stricter_of_two_limits_is_pursued(phantom_cache, tmp_path):
+    """Goals that share a metric share an objective: made for a must, it is idle for a wish."""
+    goals = [
+        *GOALS[:2],
+        goal("Gland", "V10Gy", "<=", 95.0, "%"),
+        goal("Gland", "V10Gy", "<=", 5.0, "%", 3),
+    ]
+    case, binding = bind(image_phantom(), protocol_from_dict(protocol(goals=goals)))
+    influence = phantom_influence(phantom_cache, case)
+    session = PlanningSession(case, binding.protocol, influence, SessionFolder(tmp_path), HASTY)
+    session.start()
+    planner = RulesPlanner()
+    unmet = [r for r in session.best.step.scorecard.goals if r.met is False]
+    assert [r.goal.value for r in unmet if r.goal.structure == "Gland"] == [5.0]
+    proposal = planner.propose(session.situation)
+    volumes = [a.volume_percent for a in proposal.actions if a.kind == "change_volume"]
+    assert volumes == [pytest.approx(4.5)]

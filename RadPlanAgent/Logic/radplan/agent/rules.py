@@ -249,11 +249,16 @@ class RulesPlanner:
         found = self._of(s, goal.structure, *functions)
         if goal.metric.kind in ("V", "D", "max"):
             found = [o for o in found if o.function != "mean_dose"] or found
+        wanted = organ_objective(goal, s.structures, s.protocol.highest.dose_gy)
         if not found:
-            highest = s.protocol.highest.dose_gy
-            new = organ_objective(goal, s.structures, highest)
-            return [AddObjective(new, reason, AUTHOR)] if new else []
+            return [AddObjective(wanted, reason, AUTHOR)] if wanted else []
         actions = _scaled(found, strength, reason)
+        for objective in found:
+            # Two goals of one metric share an objective, made for the first, which may ask less.
+            if wanted and objective.id == wanted.id and wanted.volume_percent is not None:
+                volume = round(wanted.volume_percent, 3)
+                if objective.volume_percent > volume:
+                    actions.append(ChangeVolume(objective.id, volume, reason, AUTHOR))
         excess = result.achieved / goal.value if goal.value > 0 else 1.0
         if goal.metric.kind in ("D", "max") and excess > 1:
             for objective in found:

@@ -224,11 +224,11 @@ def _hello(self, *given):
 desk.Desk._hello = _hello
 """)
     assert talk.ask("hello")["event"] == "done"
+    for text in ("a library talks", "does not end", "one in C", "that it starts"):
+        talk.until(lambda text=text: text in talk.client.log)
+    assert "unreadable" not in talk.client.log
     talk.client.stop()
     assert talk.wait_for_end() == 0
-    for text in ("a library talks", "does not end", "one in C", "that it starts"):
-        assert text in talk.client.log
-    assert "unreadable" not in talk.client.log
 
 
 def test_cancel_with_nothing_to_cancel(shared):

@@ -9,8 +9,8 @@ import ast
 import json
 import re
 import sys
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -75,8 +75,9 @@ def test_module_file_only_wires():
         elif isinstance(node, ast.ImportFrom):
             imported.add(node.module.partition(".")[0])
         else:
-            # Code at file scope runs when Slicer starts: only definitions, and the import path.
-            assert isinstance(node, ast.ClassDef | ast.FunctionDef | ast.Assign | ast.Expr | ast.If)
+            # Runs when Slicer starts: only definitions, and the import path.
+            allowed = (ast.ClassDef, ast.FunctionDef, ast.Assign, ast.Expr, ast.If)
+            assert isinstance(node, allowed)
     assert imported <= ALLOWED_IMPORTS
     classes = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     assert {f"RadPlanAgent{kind}" for kind in ("", "Widget", "Logic", "Test")} == classes

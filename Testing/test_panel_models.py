@@ -1,4 +1,4 @@
-"""What the panel shows, worked out without Qt: mapping, prescription, objectives, sliders, goals."""
+"""What the panel shows, worked out without Qt."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ def test_two_segments_of_one_name_and_missing_or_double_bodies_are_told():
         rows_of(*PELVIS, "blob", chosen={"blob": "Rectum"})
     )
     assert "EXTERNAL" in mapping_problem(rows_of(*PELVIS[1:]))
-    twice = rows_of(*PELVIS, "blob", chosen={"blob": "Skin"}, types={"blob": StructureType.EXTERNAL})
+    body = {"blob": StructureType.EXTERNAL}
+    twice = rows_of(*PELVIS, "blob", chosen={"blob": "Skin"}, types=body)
     assert "More than one" in mapping_problem(twice)
 
 

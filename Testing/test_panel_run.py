@@ -417,9 +417,8 @@ def test_module_tells_slicer_about_itself():
 
 
 def test_self_test_of_the_module_passes(driver):
-    import slicer
-
     import RadPlanAgent
+    import slicer
 
     slicer.app.testing = True
     RadPlanAgent.RadPlanAgentTest().runTest()

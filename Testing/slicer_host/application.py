@@ -39,8 +39,8 @@ def start(settings_folder: Path) -> None:
 
     sys.modules["slicer.parameterNodeWrapper"] = parameter_node
     slicer.parameterNodeWrapper = parameter_node
-    names = ("", "Widget", "Logic", "Test")
-    classes = {f"ScriptedLoadableModule{n}": getattr(sys.modules[__name__], f"ScriptedLoadableModule{n}") for n in names}
+    names = [f"ScriptedLoadableModule{kind}" for kind in ("", "Widget", "Logic", "Test")]
+    classes = {name: getattr(sys.modules[__name__], name) for name in names}
     _register("slicer.ScriptedLoadableModule", __all__=list(classes), **classes)
 
 
@@ -62,6 +62,7 @@ def _new_scene(home: Path) -> slicer.vtkMRMLScene:
         slicer.vtkSlicerMarkupsLogic(),
     ]
     _logics[0].SetHomeDirectory(str(home))  # where colour tables would be looked for
+    _logics[0].SetShareDirectory(str(home))
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
     for logic in _logics:
         if hasattr(logic, "SetMRMLApplicationLogic"):

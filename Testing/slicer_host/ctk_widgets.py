@@ -83,7 +83,9 @@ class _Title(QToolButton):
         area = option.rect.adjusted(6, 0, -6, 0)
         mark = "▾" if arrow == Qt.ArrowType.DownArrow else "▸"
         painter.drawText(
-            area, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, f"{mark}  {self.text}"
+            area,
+            Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft,
+            f"{mark}  {self.text}",
         )
         painter.end()  # before the widget's paint device goes
 

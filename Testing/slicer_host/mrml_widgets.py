@@ -40,7 +40,8 @@ class qMRMLNodeComboBox(QComboBox):  # noqa: N801 - Slicer's name
         self._properties: dict[str, Any] = {"noneEnabled": False, "noneDisplay": "None"}
         self._scene, self._tags, self._ids = None, [], []
         self._attributes: list[tuple[str, str, Any]] = []
-        self.currentIndexChanged.connect(lambda _: self.currentNodeChanged.emit(self.currentNode()))
+        changed = self.currentNodeChanged
+        self.currentIndexChanged.connect(lambda _: changed.emit(self.currentNode()))
 
     def setMRMLScene(self, scene: slicer.vtkMRMLScene | None) -> None:
         """Choose among the nodes of a scene."""

@@ -49,11 +49,7 @@ def give_properties(cls: type) -> None:
             getter = _by_name(name)
         if setter is None:
             setter = _set_by_name(name)
-        setattr(cls, name, _property(getter, setter))
-
-
-def _property(getter: Any, setter: Any) -> property:
-    return property(lambda self: getter(self), lambda self, value: setter(self, value))
+        setattr(cls, name, property(getter, setter))
 
 
 def _by_name(name: str) -> Any:

@@ -1,7 +1,7 @@
 """Pictures of every state of the panel, for the documentation.
 
-``python Testing/validation/panel_screenshots.py [FOLDER]`` plans the prostate phantom with the real
-worker in the stand-in for Slicer, and writes ``panel-*.png`` to FOLDER (Docs/images when not
+``python Testing/validation/panel_screenshots.py [FOLDER]`` plans the prostate phantom with the
+real worker in the stand-in for Slicer, and writes ``panel-*.png`` to FOLDER (Docs/images when not
 given), and how long everything took to standard output.
 """
 
@@ -44,12 +44,11 @@ def start(driver: PanelDriver, folder: Path) -> None:
     choices.ct, choices.segmentation = ct, segmentation
     choices.protocol = "prostate_60_20"
     segments = segmentation.GetSegmentation()
-    parotid = segments.GetNthSegmentID(segments.GetNumberOfSegments() - 1)
-    name = segments.GetSegment(parotid).GetName()
-    segments.GetSegment(parotid).SetName("Femoral head")
+    femur = segments.GetSegmentIdBySegmentName("Femur_Head_L")
+    segments.GetSegment(femur).SetName("Femoral head")
     driver.spin(0.3)
     driver.picture(folder / "panel-patient.png", sections=("patientButton", "beamsButton"))
-    segments.GetSegment(parotid).SetName(name)
+    segments.GetSegment(femur).SetName("Femur_Head_L")
     driver.spin(0.3)
 
 

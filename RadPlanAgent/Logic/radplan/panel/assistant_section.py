@@ -60,9 +60,8 @@ class AssistantSection:
             box.text = _("Plan data may be sent to {host}").format(host=settings.host)
             box.checked = settings.host in allowed_hosts()
             if not box.checked:
-                self.problem = _("{host} is not this computer; allow it in section Assistant").format(
-                    host=settings.host
-                )
+                text = _("{host} is not this computer; allow it in section Assistant")
+                self.problem = text.format(host=settings.host)
         if not self.problem and not (choices and choices.modelName.strip()):
             self.problem = _("Enter the name of a model (section Assistant)")
 

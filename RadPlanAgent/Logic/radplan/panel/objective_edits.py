@@ -96,7 +96,8 @@ class ObjectiveEdits:
                 actions.append(_action("change_volume", old, volume_percent=new.volume_percent))
             actions += weight_actions(old, new.weight / old.weight)
         actions += [{"kind": "add_objective", "objective": o.to_dict()} for o in self.added]
-        actions += [_action("remove_objective", o) for o in self.objectives if o.id in self.removed]
+        gone = [o for o in self.objectives if o.id in self.removed]
+        actions += [_action("remove_objective", o) for o in gone]
         return actions
 
     def _of_plan(self, objective_id: str) -> Objective:

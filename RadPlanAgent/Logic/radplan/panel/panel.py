@@ -74,6 +74,8 @@ class Panel:
         self._observerTag: int | None = None
         self._slide: tuple[Slider, float] | None = None
         self._tips: dict[str, str] = {}
+        self._segmentation: Any = None
+        self._segmentTags: list[int] = []
         self.run = run or PlanningRun()
         self.run.onChange = self.update
         self.run.onStep = self._stepMade
@@ -102,7 +104,7 @@ class Panel:
         self.result = ResultSection(ui, later)
         self.assistant = AssistantSection(ui, later)
         ui.researchNote.text = _(
-            "<b>RESEARCH USE ONLY.</b> Plans are unapproved until a person has reviewed them."
+            "<b>RESEARCH USE ONLY.</b> Unapproved until a person has reviewed the plan."
         )
         self.beams.show_memory("")
         # Open where a person starts, so that the panel fits the screen.
@@ -149,7 +151,7 @@ class Panel:
     # Life cycle
 
     def setParameterNode(self, parameters: Any) -> None:
-        """Show the choices of a scene; None while there is none or the module is not on display."""
+        """Show the choices of a scene; None while there is none or the module is not shown."""
         if self._parameters is not None:
             self._parameters.disconnectGui(self._guiTag)
             self._parameters.RemoveObserver(self._observerTag)
@@ -186,6 +188,7 @@ class Panel:
     def update(self) -> None:
         """Show the state anew."""
         parameters, run = self._parameters, self.run
+        self._observeSegments(parameters.segmentation if parameters else None)
         self.patient.update(parameters)
         self.beams.update(parameters, run.engines())
         self.beams.show_cache(run.cacheText())
@@ -196,6 +199,24 @@ class Panel:
             getattr(self.ui, name).visible = bool(run.steps)
         self._showState()
         self._applyReasons(reasons(self._facts()))
+
+    def _observeSegments(self, node: Any) -> None:
+        """Follow segments that are renamed, added or removed elsewhere in Slicer."""
+        if node is self._segmentation:
+            return
+        for tag in self._segmentTags:
+            self._segmentation.RemoveObserver(tag)
+        self._segmentation, self._segmentTags = node, []
+        if node is not None:
+            events = slicer.vtkSegmentation
+            self._segmentTags = [
+                node.AddObserver(event, lambda *_args: self.updateSoon())
+                for event in (
+                    events.SegmentAdded,
+                    events.SegmentRemoved,
+                    events.SegmentModified,
+                )
+            ]
 
     def _facts(self) -> Facts:
         parameters, run = self._parameters, self.run

@@ -56,6 +56,9 @@ class PatientSection:
         self._choices = choices
         state = self._state(choices)
         if state != self._shown:
+            if state and self._shown:
+                # Whatever was changed, and wherever: nobody has checked what is there now.
+                choices.prescriptionChecked = False
             self._shown = state
             self._read(choices)
             self._show()
@@ -158,6 +161,9 @@ class PatientSection:
             set_cell(table, i, 3, words[row.match], color=color, tip=row.reason)
             self._show_name(i, row)
             self._show_type(i, row)
+        asked = next((i for i, row in enumerate(self.rows) if row.match is Match.ASK), None)
+        if asked is not None:
+            table.scrollToItem(table.item(asked, 0))
         counts = {m: sum(r.match is m for r in self.rows) for m in Match}
         text = ""
         if self.rows:

@@ -22,9 +22,10 @@ from ..case import Case, DoseImage
 from ..case_file import save_case
 from ..errors import CancelledError, InputError
 from ..geometry import Grid
+from ..progress import check_cancelled
 from .i18n import _
 from .mapping_rows import MappingRow
-from .planning_state import CANCELLING, FAILED, PREPARING, PlanningState
+from .planning_state import CANCELLING, FAILED, PlanningState
 from .step_files import (
     Curves,
     read_dose,
@@ -66,6 +67,7 @@ class PlanningRun:
         self._writing: threading.Thread | None = None
         self._temporary: str | None = None
         self._cacheText: str | None = None
+        self._number = 0
         self._begin(None)
 
     def _begin(self, folder: Path | None) -> None:
@@ -80,6 +82,8 @@ class PlanningRun:
         self._files: dict[str, Any] = {}
         self._facts: dict[str, str] = {}
         self._cancelled = False
+        # Whoever reads the scene for the session before finds out that nobody wants it any more.
+        self._number += 1
 
     # What there is
 
@@ -212,12 +216,14 @@ class PlanningRun:
         self._begin(out)
         self._become(self.state.preparing(_("starting")))
         self.client.start()  # its imports take a moment, meanwhile the scene is read
+        number = self._number
         qt.QTimer.singleShot(
-            0, lambda: self._prepare(ct, segmentation, rows, rt_plan, engine, request)
+            0, lambda: self._prepare(number, ct, segmentation, rows, rt_plan, engine, request)
         )
 
     def _prepare(
         self,
+        number: int,
         ct: Any,
         segmentation: Any,
         rows: Sequence[MappingRow],
@@ -228,9 +234,8 @@ class PlanningRun:
         """Read the scene, then write the case on a thread."""
         from ..mrml.read_case import case_from_scene
 
-        if self.state.phase != PREPARING:
-            return
         try:
+            check_cancelled(lambda: self._cancelled or self._number != number)
             case = case_from_scene(
                 ct,
                 segmentation,
@@ -238,13 +243,14 @@ class PlanningRun:
                 types={row.segment_id: row.type for row in rows},
                 database=getattr(slicer, "dicomDatabase", None),
                 progress=self._reading,
-                cancel_requested=lambda: self._cancelled,
+                cancel_requested=lambda: self._cancelled or self._number != number,
             )
             self._temporary = tempfile.mkdtemp(prefix="radplan-")
             if engine and rt_plan is not None:
                 request["influence"] = self._computeMatrices(rt_plan, engine, case)
         except (InputError, CancelledError) as error:
-            self._stopPreparing(error)
+            if self._number == number:
+                self._stopPreparing(error)
             return
         path = Path(self._temporary) / "case.npz"
         request["case"] = str(path)
@@ -355,7 +361,8 @@ class PlanningRun:
         def done(answer: Mapping) -> None:
             self._take(answer)
             self._become(self.state.done())
-            tell("\n".join([_("Written: {path}").format(path=answer["path"]), *answer["warnings"]]))
+            written = _("Written: {path}").format(path=answer["path"])
+            tell("\n".join([written, *answer["warnings"]]))
 
         def failed(answer: Mapping) -> None:
             self._refusal("export")(answer)
@@ -380,7 +387,8 @@ class PlanningRun:
 
     def keepKey(self, server: str, key: str, tell: Callable[[str], None]) -> None:
         """Put a key into the system's keyring."""
-        self.host.runKeyring(("set", "radplan", server), key, tell, _("The key is in the keyring."))
+        good = _("The key is in the keyring.")
+        self.host.runKeyring(("set", "radplan", server), key, tell, good)
 
     def forgetKey(self, server: str, tell: Callable[[str], None]) -> None:
         """Take a key out of the system's keyring."""

@@ -30,7 +30,7 @@ def registerSampleData(iconsFolder: str) -> None:
         logic.registerCustomSampleDataSource(
             category="RadPlanAgent",
             sampleName=title,
-            sampleDescription=_("Synthetic anatomy with targets and organs; made here, no download"),
+            sampleDescription=_("Synthetic anatomy, made here: no download"),
             thumbnailFileName=os.path.join(iconsFolder, f"{title}.png"),
             customDownloader=lambda source, name=name: loadPhantom(name),
         )

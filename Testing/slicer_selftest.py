@@ -1,0 +1,98 @@
+"""Runs inside 3D Slicer: the module's self tests, and a planning run on sample data.
+
+``Slicer --no-main-window --testing --python-script Testing/slicer_selftest.py``
+
+Needs the extension and SlicerRT in Slicer, and the worker's packages: either installed from the
+panel before, or a Python that has them, named by $RADPLAN_PYTHON. Without them planning is left
+out, and the output says so. Ends Slicer with status 0 if everything passed, 1 if not.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+
+import qt
+import slicer
+
+PATIENCE_S = 600.0
+
+
+def wait(until, what):
+    """Let Slicer's event loop run until something is so."""
+    end = time.monotonic() + PATIENCE_S
+    while not until():
+        if time.monotonic() > end:
+            raise AssertionError(f"waited in vain for {what}")
+        slicer.app.processEvents()
+        time.sleep(0.01)
+    slicer.app.processEvents()
+
+
+def selfTests():
+    """The module's own."""
+    import RadPlanAgent
+
+    test = RadPlanAgent.RadPlanAgentTest()
+    test.messageDelay = 0
+    test.runTest()
+
+
+def planning():
+    """Plan a phantom with the worker, from the panel, and look at what is in the scene."""
+    from radplan.panel.sample_data import loadPhantom
+
+    slicer.mrmlScene.Clear()
+    if os.environ.get("RADPLAN_PYTHON"):
+        qt.QSettings().setValue("RadPlanAgent/Python", os.environ["RADPLAN_PYTHON"])
+    widget = slicer.modules.radplanagent.widgetRepresentation().self()
+    widget.enter()
+    panel = widget.panel
+    if not panel.run.offerPackages():
+        print("the worker's packages are not installed: planning is left out")
+        return
+    choices = panel._parameters
+    choices.ct, choices.segmentation = loadPhantom("prostate")
+    choices.protocol = "prostate_60_20"
+    choices.beamTemplate, choices.gridSpacingMm, choices.bixelWidthMm = "coplanar5", 5.0, 10.0
+    choices.stepLimit, choices.prescriptionChecked = 2, True
+    choices.sessionFolder = os.path.join(slicer.app.temporaryPath, f"radplan-{os.getpid()}")
+    wait(lambda: panel.ui.planButton.enabled, "the Plan button")
+    panel.ui.planButton.click()
+    wait(lambda: not panel.run.state.is_busy, "the plan")
+    assert panel.run.state.phase == "done", panel.run.state.message
+    assert panel.run.steps
+    doses = [
+        node
+        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        if node.GetAttribute("DicomRtImport.DoseVolume") == "1"
+    ]
+    assert len(doses) == 1 and slicer.util.arrayFromVolume(doses[0]).max() > 60.0
+    assert slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+    # Confirmations answer themselves here; a plan must not be approved by that.
+    panel.ui.reviewerEdit.text = panel.ui.commentEdit.text = "nobody"
+    wait(lambda: panel.ui.acceptButton.enabled, "the Accept button")
+    panel.ui.acceptButton.click()
+    slicer.app.processEvents()
+    assert panel.run.review is None
+    widget.cleanup()
+
+
+def main():
+    """Run all, one after the other."""
+    failed = False
+    for test in (selfTests, planning):
+        try:
+            test()
+            print(f"{test.__name__}: passed")
+        except Exception:  # noqa: BLE001 - the script's end is Slicer's exit status
+            failed = True
+            print(f"{test.__name__}: FAILED")
+            traceback.print_exc()
+    sys.stdout.flush()
+    slicer.util.exit(int(failed))
+
+
+main()

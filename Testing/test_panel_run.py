@@ -405,10 +405,8 @@ def test_a_server_that_does_not_answer_is_told(driver):
 # The module itself
 
 
-def test_module_tells_slicer_about_itself():
-    import slicer_host
-
-    slicer_host.start(Path("/nonexistent"))
+def test_module_tells_slicer_about_itself(tmp_path):
+    slicer_host.start(tmp_path)
     import RadPlanAgent
 
     module = RadPlanAgent.RadPlanAgent(parent := fake_parent())

@@ -61,8 +61,10 @@ def _new_scene(home: Path) -> slicer.vtkMRMLScene:
         slicer.vtkMRMLLayoutLogic(),
         slicer.vtkSlicerMarkupsLogic(),
     ]
-    _logics[0].SetHomeDirectory(str(home))  # where colour tables would be looked for
-    _logics[0].SetShareDirectory(str(home))
+    # Where the application's colour tables would lie; here are none.
+    (home / "share" / "ColorFiles").mkdir(parents=True, exist_ok=True)
+    _logics[0].SetHomeDirectory(str(home))
+    _logics[0].SetShareDirectory("share")
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
     for logic in _logics:
         if hasattr(logic, "SetMRMLApplicationLogic"):

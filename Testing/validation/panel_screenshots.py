@@ -15,6 +15,7 @@ from pathlib import Path
 TESTING = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTING))
 
+import panel_driver  # noqa: E402
 from panel_driver import PanelDriver  # noqa: E402
 
 CACHE = Path(tempfile.gettempdir()) / "radplan-panel-pictures"
@@ -23,6 +24,7 @@ PLANNED = ("planSectionButton", "resultButton")
 
 def main(folder: Path) -> None:
     """Write all pictures."""
+    panel_driver.PATIENCE_S = 1800.0  # the matrix of a phantom takes minutes the first time
     with tempfile.TemporaryDirectory() as scratch:
         driver = PanelDriver(Path(scratch), CACHE)
         start(driver, folder)

@@ -47,9 +47,10 @@ class PatientSection:
         for name in list_protocols():
             ui.protocolComboBox.addItem(load_protocol(name).title, name)
         ui.protocolComboBox.addItem(_("From a file…"))
-        ui.protocolComboBox.activated.connect(self._choose_protocol)
+        # Qt 5 has signals of these names that give a text, too: the widgets are asked instead.
+        ui.protocolComboBox.activated.connect(lambda *_args: self._choose_protocol())
         ui.prescriptionTable.cellChanged.connect(self._dose_edited)
-        ui.fractionsSpinBox.valueChanged.connect(self._fractions_edited)
+        ui.fractionsSpinBox.valueChanged.connect(lambda *_args: self._fractions_edited())
 
     def update(self, choices: Any) -> None:
         """Show the choices; `choices` is None while there is no scene."""
@@ -261,8 +262,9 @@ class PatientSection:
         self._choices.prescriptionChecked = False
         self._changed()
 
-    def _choose_protocol(self, index: int) -> None:
+    def _choose_protocol(self) -> None:
         combo = self.ui.protocolComboBox
+        index = combo.currentIndex
         name = combo.itemData(index) or ""
         if index == combo.count - 1:
             name = qt.QFileDialog.getOpenFileName(
@@ -304,8 +306,8 @@ class PatientSection:
         renamed = {r.segment_id: new_name for r in self.rows if r.name == old_name != new_name}
         self._change(doses=doses, structureNames={**self._choices.structureNames, **renamed})
 
-    def _fractions_edited(self, value: int) -> None:
-        self._change(fractions=value)
+    def _fractions_edited(self) -> None:
+        self._change(fractions=self.ui.fractionsSpinBox.value)
 
 
 def _segments(node: Any) -> tuple:

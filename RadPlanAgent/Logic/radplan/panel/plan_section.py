@@ -70,7 +70,7 @@ class PlanSection:
         stretch_column(ui.stepsTable, 1)
         stretch_column(ui.objectivesTable, (0, 1))
         ui.stepsTable.itemSelectionChanged.connect(self._step_selected)
-        ui.compareComboBox.activated.connect(self._compare_chosen)
+        ui.compareComboBox.activated.connect(lambda *_args: self._compare_chosen())
         ui.objectivesTable.cellChanged.connect(self._objective_edited)
         ui.objectivesTable.itemSelectionChanged.connect(lambda *_args: self._on_edit())
         ui.addObjectiveButton.clicked.connect(lambda *_args: self._add_objective())
@@ -146,8 +146,8 @@ class PlanSection:
         if row is not None and not self._filling:
             self._on_show(self._steps[row]["index"])
 
-    def _compare_chosen(self, index: int) -> None:
-        value = self.ui.compareComboBox.itemData(index)
+    def _compare_chosen(self) -> None:
+        value = self.ui.compareComboBox.currentData
         self._on_compare(None if value is None or value < 0 else value)
 
     # Objectives

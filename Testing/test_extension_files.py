@@ -152,6 +152,10 @@ def test_every_parameter_of_a_ui_file_exists():
             if item.get("name") == "SlicerParameterName":
                 used.add(item.findtext("string"))
     assert used <= fields
+    # Slicer makes an object of the class of a node that a selector is connected to.
+    abstract = {i.target.id for i in node.body if isinstance(i, ast.AnnAssign)
+                and getattr(i.annotation, "id", "") == "vtkMRMLNode"}  # fmt: skip
+    assert not used & abstract
     secrets = [f for f in fields if any(word in f.lower() for word in ("key", "secret", "passw"))]
     assert not secrets, "a scene must not hold secrets"
 

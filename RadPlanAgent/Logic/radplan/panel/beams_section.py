@@ -37,6 +37,8 @@ class BeamsSection:
         combo.lineEdit().setPlaceholderText(_("gantry angles, such as 0, 72, 144"))
         combo.activated.connect(lambda *_args: self._choose_template(combo.currentData))
         combo.lineEdit().editingFinished.connect(lambda *_args: self._type_angles())
+        # Slicer's wrapper cannot connect a selector of SlicerRT's nodes, whose class it may lack.
+        ui.rtPlanSelector.currentNodeChanged.connect(lambda *_args: self._choose_plan())
         ui.doseEngineComboBox.activated.connect(
             lambda *_args: self._choose(doseEngine=ui.doseEngineComboBox.currentData or "")
         )
@@ -60,6 +62,7 @@ class BeamsSection:
         self.problem = "" if choices is None else self._problem(choices)
         if choices is not None:
             self._show_template(choices.beamTemplate)
+            self._show_plan(choices.rtPlan)
             self._show_engines(engines, choices.doseEngine)
         show_note(ui.beamsMessage, self.problem)
 
@@ -84,6 +87,13 @@ class BeamsSection:
         elif not combo.lineEdit().hasFocus():
             combo.setCurrentIndex(-1)
             combo.setEditText(template)
+
+    def _show_plan(self, node: Any) -> None:
+        selector = self.ui.rtPlanSelector
+        if selector.currentNode() is not node:
+            selector.blockSignals(True)
+            selector.setCurrentNode(node)
+            selector.blockSignals(False)
 
     def _show_engines(self, engines: tuple[str, ...], chosen: str) -> None:
         combo = self.ui.doseEngineComboBox
@@ -112,7 +122,12 @@ class BeamsSection:
             if template != self._choices.beamTemplate:
                 self._choose(beamTemplate=template)
 
-    def _choose(self, **values: str) -> None:
+    def _choose_plan(self) -> None:
+        node = self.ui.rtPlanSelector.currentNode()
+        if self._choices is not None and node is not self._choices.rtPlan:
+            self._choose(rtPlan=node)
+
+    def _choose(self, **values: Any) -> None:
         if self._choices is None:
             return
         for name, value in values.items():

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agent_cases import ball, ball_case, ball_protocol, uniform_dose
+from agent_cases import ball, ball_case, ball_protocol, box, uniform_dose
 from radplan.agent.assessment import (
     ASSESSMENT_SCHEMA,
     MOST_ITEMS,
@@ -134,6 +134,19 @@ def spilling_left(dose):
     dose[ball((26.0, 0.0, 0.0), 16.0)] = 60.0
 
 
+def hot_above_in_front(dose):
+    dose[ball((0.0, -9.0, 14.0), 3.5)] = 68.0  # anterior is the smaller component
+
+
+def reaching_front(far_mm: float):
+    """Dose in front of the target up to so far from its centre; OAR_1 begins at 32 mm."""
+
+    def paint(dose):
+        dose[box((-6, -far_mm, -6), (6, 0, 6))] = 60.0
+
+    return paint
+
+
 def made(kind: str, structure: str = "", direction: str = "", quality: str = "") -> Claim:
     return Claim(kind, structure, direction, quality, "a claim")
 
@@ -152,8 +165,24 @@ def made(kind: str, structure: str = "", direction: str = "", quality: str = "")
         (cold_behind, made("hot spot", "PTV_6000"), "no hot spot"),
         (spilling_left, made("spill", "Parotid_L"), ""),
         (spilling_left, made("spill", "Parotid_L", "left"), ""),
-        (spilling_left, made("spill", "", "inferior"), "dose spills"),
-        (spilling_left, made("spill", "OAR_1"), "reaches OAR_1"),
+        (spilling_left, made("spill", "", "right"), "dose spills"),
+        (spilling_left, made("spill", "OAR_1"), "does not come within 10 mm of OAR_1"),
+        (spilling_left, made("spill", "Parotid_L", "posterior"), "dose spills left, not"),
+        (spilling_left, made("spill", "PTV_6000", "left"), ""),
+        # Near the organ is enough, far from it is not, however near it the furthest point is.
+        (reaching_front(24.0), made("spill", "OAR_1", "anterior"), ""),
+        (reaching_front(24.0), made("spill", "OAR_1", "right"), "dose spills anterior"),
+        (reaching_front(20.5), made("spill", "OAR_1"), "does not come within 10 mm"),
+        # A slice that shows the spot in front does not show that it lies above.
+        (hot_above_in_front, made("hot spot", "PTV_6000", "anterior"), ""),
+        (hot_above_in_front, made("hot spot", "PTV_6000", "superior"), ""),
+        (hot_above_in_front, made("hot spot", "PTV_6000", "left"), "not left"),
+        (hot_left, made("no hot spot", "PTV_6000"), "there is a hot spot above 107 %, left"),
+        (hot_left, made("no hot spot"), "there is a hot spot"),
+        (hot_left, made("no hot spot", "PTV_6000", "right"), ""),
+        (hot_left, made("no hot spot", "OAR_1"), ""),
+        (hot_left, made("no cold spot", "PTV_6000"), ""),
+        (cold_behind, made("no cold spot"), "there is a cold spot below 95 %, posterior"),
         (spilling_left, made("conformity", "PTV_6000", "", "poor"), ""),
         (lambda dose: None, made("conformity", "PTV_6000", "", "poor"), "at least"),
         (lambda dose: None, made("conformity", "PTV_6000", "", "good"), ""),
@@ -222,7 +251,9 @@ def test_both_voices_are_merged(session, view):
     assert "Dose leaves the target towards OAR_1." in told
     assert "vision claim dropped" in seen.notes[0]
     assert logged(session, "vision claims")[-1]["dropped"] == list(seen.notes)
-    assert "cold spot" not in told.partition("By pictures, checked")[2]
+    shown = told.partition("## By pictures")[2]
+    assert "- spill, OAR_1 (place checked, words not): Dose leaves" in shown
+    assert "cold spot" not in shown
 
 
 def test_where_no_claim_holds_nothing_is_merged(session, view):

@@ -30,6 +30,15 @@ def direction_words(offset_mm: ArrayLike) -> tuple[str, ...]:
     )
 
 
+def components_beyond(offsets_mm: ArrayLike, least_mm: float) -> tuple[str, ...]:
+    """All directions in which one of some offsets (n, 3; x, y, z) goes at least so far."""
+    offsets = np.asarray(offsets_mm, np.float64).reshape(-1, 3)
+    if not len(offsets):
+        return ()
+    ends = np.column_stack((offsets.max(axis=0), -offsets.min(axis=0))).ravel()
+    return tuple(word for word, end in zip(DIRECTIONS, ends, strict=True) if end >= least_mm)
+
+
 def direction_text(direction: tuple[str, ...]) -> str:
     """``left-posterior``, or ``central`` where there is no direction."""
     return "-".join(direction) or "central"

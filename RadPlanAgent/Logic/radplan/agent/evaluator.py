@@ -27,7 +27,7 @@ from .spatial import spatial_facts
 from .spots import SpatialFacts
 from .tokens import StructureTokens
 from .view import View
-from .vision import CLAIMS_SCHEMA, CheckedClaims, check_claims, read_claims
+from .vision import CLAIMS_SCHEMA, CheckedClaims, Claim, check_claims, read_claims
 
 #: Spots of each kind that code tells of by itself.
 MOST_SPOTS = 2
@@ -229,17 +229,22 @@ def evaluator_messages(
     checked: CheckedClaims,
 ) -> list[Message]:
     """What the evaluator merges."""
-    claims = "\n".join(f"- {c.kind}: {c.text}" for c in checked.held)
+    claims = "\n".join(f"- {_place(c)} (place checked, words not): {c.text}" for c in checked.held)
     text = "\n\n".join(
         (
             case_text,
             briefing.scorecard(view),
             facts.text,
             briefing.assessment(by_numbers, "By numbers"),
-            section("By pictures, checked", claims),
+            section("By pictures", claims),
         )
     )
     return [Message("system", prompt("evaluator", kinds=briefing.kinds())), Message("user", text)]
+
+
+def _place(claim: Claim) -> str:
+    """What of a claim was checked."""
+    return ", ".join(filter(None, (claim.kind, claim.structure, claim.direction, claim.quality)))
 
 
 def clinical_structures(view: View) -> tuple[str, ...]:

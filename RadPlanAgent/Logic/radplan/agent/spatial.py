@@ -17,8 +17,17 @@ from ..errors import InputError
 from ..geometry import Grid, Occupancy, Triple
 from ..protocol import Protocol
 from .borders import Border, half_filled, points_mm
-from .directions import direction_shares, direction_words
-from .spots import ColdSpot, HotSpot, Island, Share, SpatialFacts, Spill
+from .directions import components_beyond, direction_shares, direction_words
+from .spots import (
+    PLAIN_MM,
+    ColdSpot,
+    HotSpot,
+    Island,
+    Neighbour,
+    Share,
+    SpatialFacts,
+    Spill,
+)
 
 #: Hot spots are above these, % of the highest prescription; cold ones below this, % of their own.
 HOT_PERCENT = (107.0, 110.0)
@@ -326,6 +335,8 @@ def _spill(
     reach_mm, reach_direction, reach_point, organ, organ_mm = 0.0, (), None, "", 0.0
     by_direction: tuple[tuple[str, float], ...] = ()
     islands: tuple[Island, ...] = ()
+    directions: tuple[str, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
     indices = np.argwhere(outside)
     if len(indices):
         border = Border(in_targets >= 0.5, scene.grid)
@@ -339,13 +350,17 @@ def _spill(
         reach_direction = direction_words(points[furthest] - nearest[furthest])
         reach_point = tuple(map(float, points[furthest]))
         organ, organ_mm = _nearest_organ(scene, points[furthest])
-        some = points_mm(indices[:: 1 + len(indices) // _MOST_POINTS], scene.grid)
+        some_indices = indices[:: 1 + len(indices) // _MOST_POINTS]
+        some = points_mm(some_indices, scene.grid)
+        offsets = some - border.nearest(some)[1]
+        directions = components_beyond(points - nearest, PLAIN_MM)
+        neighbours = _neighbours(scene, outside, targets, in_targets, some_indices, offsets)
         islands = tuple(
             _island(region, in_body, border)
             for region in regions
             if not region.of(in_targets).any()
         )
-        shares = direction_shares(some - border.nearest(some)[1])
+        shares = direction_shares(offsets)
         by_direction = tuple(
             (word, 100 * share)
             for word, share in sorted(shares.items(), key=lambda item: -item[1])
@@ -368,6 +383,8 @@ def _spill(
         by_direction,
         _covered(scene, outside, targets),
         islands,
+        directions,
+        neighbours,
     )
 
 
@@ -391,6 +408,37 @@ def _nearest_organ(scene: _Scene, point: np.ndarray) -> tuple[str, float]:
     }
     nearest = min(distances, key=distances.get, default="")
     return nearest, distances.get(nearest, 0.0)
+
+
+def _neighbours(
+    scene: _Scene,
+    outside: np.ndarray,
+    meant: tuple[str, ...],
+    in_targets: np.ndarray,
+    some: np.ndarray,
+    offsets_mm: np.ndarray,
+) -> tuple[Neighbour, ...]:
+    """How near an isodose comes to all that is not meant, and where that lies.
+
+    `some` are voxels (n, 3; z, y, x) of what is outside, `offsets_mm` theirs from the targets.
+    """
+    spill = Border(outside, scene.grid)
+    middle = points_mm(np.argwhere(in_targets >= 0.5), scene.grid).mean(axis=0)
+    found = []
+    for name in (*scene.organs, *(t for t in scene.targets if t not in meant)):
+        of = scene.regions[name]
+        mask = half_filled(of)
+        overlaps = bool((mask & outside[_box(of)]).any())
+        local = some - of.start
+        in_box = ((local >= 0) & (local < mask.shape)).all(axis=1)
+        within = offsets_mm[in_box][mask[tuple(local[in_box].T)]]
+        ways = (
+            *components_beyond(np.subtract(of.centroid_mm, middle), PLAIN_MM),
+            *components_beyond(within, PLAIN_MM),
+        )
+        gap = 0.0 if overlaps else spill.gap_mm(scene.borders[name])
+        found.append(Neighbour(name, gap, tuple(dict.fromkeys(ways))))
+    return tuple(sorted(found, key=lambda neighbour: neighbour.gap_mm))
 
 
 def _covered(scene: _Scene, outside: np.ndarray, meant: tuple[str, ...]) -> tuple[Share, ...]:

@@ -19,6 +19,8 @@ MOST_SPOTS = 4
 MOST_PARTS = 3
 #: Regions nearer than this to an organ are next to it.
 NEXT_TO_MM = 1.0
+#: What goes less far in a direction is not said to go there.
+PLAIN_MM = 8.0
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,25 @@ class Island:
 
 
 @dataclass(frozen=True)
+class Neighbour:
+    """A structure that an isodose reaches, or nearly, beyond its targets.
+
+    Parameters
+    ----------
+    structure : str
+    gap_mm : float
+        Between it and what of the isodose is outside the targets; 0 if they touch or overlap.
+    directions : tuple of str
+        Where it lies: all directions in which its centre is at least `PLAIN_MM` from that of the
+        targets, or in which the isodose goes so far beyond the targets within it.
+    """
+
+    structure: str
+    gap_mm: float
+    directions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Spill:
     """What an isodose covers beyond the targets that it is meant for.
 
@@ -211,6 +232,10 @@ class Spill:
         by % of the structure, the largest first.
     islands : tuple of Island
         Its parts that touch none of its targets, such as where beams enter; the largest first.
+    directions : tuple of str
+        All directions in which it goes at least `PLAIN_MM` beyond the targets.
+    neighbours : tuple of Neighbour
+        Organs and targets with a lower prescription, the nearest first.
     """
 
     percent: float
@@ -229,6 +254,8 @@ class Spill:
     by_direction: tuple[tuple[str, float], ...]
     covered: tuple[Share, ...]
     islands: tuple[Island, ...]
+    directions: tuple[str, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
 
     def sentence(self, tokens: StructureTokens) -> str:
         """The spill in one sentence."""

@@ -6,7 +6,7 @@ dose. Claims are in tokens; the facts are in the case's names.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .assessment import LONGEST_TEXT
@@ -18,17 +18,16 @@ from .checked import (
     text_schema,
     word_schema,
 )
-from .directions import DIRECTIONS, direction_text
-from .spots import ColdSpot, HotSpot, SpatialFacts
+from .directions import DIRECTIONS, components_beyond
+from .spots import PLAIN_MM, ColdSpot, HotSpot, SpatialFacts
 from .tokens import StructureTokens
 
-CLAIM_KINDS = ("hot spot", "cold spot", "spill", "conformity")
+#: The last two say that there is none.
+CLAIM_KINDS = ("hot spot", "cold spot", "spill", "conformity", "no hot spot", "no cold spot")
 QUALITIES = ("good", "poor")
 MOST_CLAIMS = 8
-#: A hot spot is next to what is not further away than this.
+#: A hot spot, or spilt dose, is next to what is not further away than this.
 NEAR_MM = 10.0
-#: Dose spills in a direction if at least this share of what is outside lies there, %.
-SPILL_SHARE_PERCENT = 20.0
 #: Conformity (TV²/(T·V) of the 95 % isodose) that cannot be called poor, and that cannot be good.
 NOT_POOR, NOT_GOOD = 0.85, 0.60
 
@@ -123,16 +122,20 @@ def check_claims(
 def _contradiction(claim: Claim, facts: SpatialFacts, tokens: StructureTokens) -> str:
     """Why a claim is wrong; empty if the facts bear it out."""
     name = tokens.name(claim.structure) if claim.structure else ""
-    if claim.kind == "hot spot":
-        level = f"{min(facts.hot_levels_percent):g} %"
-        near = [s for s in facts.hot_spots if not name or name in _places(s)]
-        return _misplaced(claim, near, f"no hot spot above {level}")
-    if claim.kind == "cold spot":
-        cold = [s for s in facts.cold_spots if not name or s.target == name]
-        return _misplaced(claim, cold, f"no cold spot below {facts.cold_level_percent:g} %")
     if claim.kind == "spill":
         return _no_spill(claim, name, facts)
-    return _other_conformity(claim, name, facts)
+    if claim.kind == "conformity":
+        return _other_conformity(claim, name, facts)
+    if claim.kind.endswith("hot spot"):
+        kind = f"hot spot above {min(facts.hot_levels_percent):g} %"
+        spots = [s for s in facts.hot_spots if not name or name in _places(s)]
+    else:
+        kind = f"cold spot below {facts.cold_level_percent:g} %"
+        spots = [s for s in facts.cold_spots if not name or s.target == name]
+    if claim.kind.startswith("no "):
+        meant = [s for s in spots if not claim.direction or claim.direction in _ways(s)]
+        return f"there is a {kind}, {_listed(_ways(meant[0]))}" if meant else ""
+    return _misplaced(claim, spots, f"no {kind}")
 
 
 def _places(spot: HotSpot) -> set[str]:
@@ -145,32 +148,43 @@ def _places(spot: HotSpot) -> set[str]:
     return places
 
 
+def _ways(spot: HotSpot | ColdSpot) -> tuple[str, ...]:
+    """All directions in which a spot can be said to lie: one slice does not show them all."""
+    ways = (*spot.direction, *components_beyond(spot.offset_mm, PLAIN_MM))
+    return tuple(dict.fromkeys(ways))
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words)) or "central"
+
+
 def _misplaced(claim: Claim, spots: Sequence[HotSpot | ColdSpot], none: str) -> str:
     if not spots:
         return f"{none} in or next to {claim.structure}" if claim.structure else none
-    if not claim.direction or any(claim.direction in s.direction for s in spots):
+    ways = [way for s in spots for way in _ways(s)]
+    if not claim.direction or claim.direction in ways:
         return ""
-    there = ", ".join(dict.fromkeys(direction_text(s.direction) for s in spots))
-    return f"it lies {there}, not {claim.direction}"
+    return f"it lies {_listed(ways)}, not {claim.direction}"
 
 
 def _no_spill(claim: Claim, name: str, facts: SpatialFacts) -> str:
+    """Hold spill against what the isodoses reach: the organ that is named, or all around."""
     spills = [s for s in facts.spills if s.reach_point_mm is not None]
     if not spills:
         return "no dose leaves the targets"
-    if name:
-        spills = [
-            s
-            for s in spills
-            if name in (s.reach_organ, *s.targets, *(part.structure for part in s.covered))
-        ]
-        if not spills:
-            return f"no isodose that was looked at reaches {claim.structure}"
-    words = {
-        word for s in spills for word, percent in s.by_direction if percent >= SPILL_SHARE_PERCENT
-    } | {word for s in spills for word in s.reach_direction}
-    if claim.direction and claim.direction not in words:
-        return f"dose spills {', '.join(sorted(words)) or 'nowhere'}, not {claim.direction}"
+    own = [s for s in spills if not name or name in s.targets]
+    reached = [
+        n for s in spills for n in s.neighbours if n.structure == name and n.gap_mm <= NEAR_MM
+    ]
+    if not own and not reached:
+        lowest = min(facts.spills, key=lambda s: s.level_gy)
+        return (
+            f"the {lowest.percent:g} % isodose does not come within {NEAR_MM:g} mm of "
+            f"{claim.structure}"
+        )
+    ways = [way for place in (*reached, *own) for way in place.directions]
+    if claim.direction and claim.direction not in ways:
+        return f"dose spills {_listed(ways)}, not {claim.direction}"
     return ""
 
 

@@ -10,7 +10,13 @@ from radplan.agent.actions import ChangeDose, ChangeWeight, apply_actions
 from radplan.agent.assessment import Assessment, Problem
 from radplan.agent.memory import memory_text
 from radplan.agent.rules import RulesPlanner
-from radplan.agent.trajectory import Expectation, Proposal, Step, hold_expectations
+from radplan.agent.trajectory import (
+    Expectation,
+    ExpectationOutcome,
+    Proposal,
+    Step,
+    hold_expectations,
+)
 from radplan.agent.view import view_of
 from scripted_replies import phantom_session
 
@@ -179,3 +185,19 @@ def test_changes_of_levels_are_told(session):
     assert f"dose {objective.dose_gy:.4g} → {objective.dose_gy - 1:.4g} Gy" in memory_text(
         view_of(situation)
     )
+
+
+@pytest.mark.parametrize(
+    ("expected", "observed", "held"),
+    [
+        ("better", "better", True),
+        ("better", "same", False),
+        ("same", "same", True),
+        ("same", "better", True),
+        ("same", "worse", False),
+        ("worse", "better", False),
+    ],
+)
+def test_what_is_guarded_may_get_better(expected, observed, held):
+    outcome = ExpectationOutcome(0, "Cord max ≤ 45 Gy", expected, 40.0, 39.0, observed)
+    assert outcome.held is held

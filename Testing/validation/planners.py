@@ -81,11 +81,11 @@ def main() -> None:
                 rows.setdefault(key, result)
             else:
                 rows[(*key, folder.name)] = result
-    print("| case | planner | steps (kept) | all goals after | goals | HI | CI | mean doses, Gy |")
+    print("| case | planner | steps (kept) | all goals met at | goals | HI | CI | mean doses, Gy |")
     print("|---|---|---|---|---|---|---|---|")
     for r in sorted(rows.values(), key=lambda r: (r.protocol.name, r.case, r.planner != "none")):
         means = ", ".join(f"{o} {m:.1f}" for o, m in r.organ_means().items() if m >= 1)
-        complete = "never" if r.first_complete is None else f"{r.first_complete} steps"
+        complete = "never" if r.first_complete is None else f"step {r.first_complete}"
         plan = r.card["plan"]
         print(
             f"| {r.case} | {r.planner} | {r.steps} ({r.kept}) | {complete} | {r.goals} "

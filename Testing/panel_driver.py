@@ -106,14 +106,14 @@ class PanelDriver:
 
     def check_prescription(self) -> None:
         """Tick that structures and prescription are checked."""
-        self.ui.prescriptionCheckBox.click()
+        if not self.choices.prescriptionChecked:
+            self.ui.prescriptionCheckBox.click()
         self.spin()
 
     def plan(self, session: str = "") -> None:
         """Press Plan and wait for the end."""
         self.choices.sessionFolder = str(self.folder / session) if session else ""
-        if not self.choices.prescriptionChecked:
-            self.check_prescription()
+        self.check_prescription()
         self.ui.planButton.click()
         self.wait(lambda: self.run.state.phase in ("done", "failed"), "for the plan")
         self.settle()
@@ -150,6 +150,10 @@ class PanelDriver:
         for _ in range(3):  # layouts settle: notes wrap, tables take their columns' widths
             parent.resize(width, max(parent.layout().totalHeightForWidth(width), 300))
             slicer.app.processEvents()
+        table = self.ui.stepsTable
+        for item in table.selectedItems()[:1]:  # scrolling does nothing while it is hidden
+            table.scrollToItem(item)
+        slicer.app.processEvents()
         path.parent.mkdir(parents=True, exist_ok=True)
         parent.grab().save(str(path))
 

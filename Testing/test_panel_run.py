@@ -393,6 +393,18 @@ def test_a_remote_server_needs_consent_that_scenes_do_not_carry(driver):
     qt.QSettings().remove(ALLOWED)
 
 
+def test_what_would_be_sent_is_shown_and_nothing_is_sent(driver):
+    driver.load_phantom()
+    driver.ui.modelUrlEdit.text = "https://models.example.org/v1"
+    driver.ui.modelNameEdit.text = "some-model"
+    driver.check_prescription()
+    driver.press("previewSentButton")
+    assert driver.run.state.phase == "done", driver.run.state
+    text = driver.ui.sentText.plainText
+    assert "# Evaluator" in text or "# Planner" in text
+    assert "ImagePhantom" not in text and "phantom" not in text.casefold()
+
+
 def test_a_server_that_does_not_answer_is_told(driver):
     driver.load_phantom()
     driver.ui.modelUrlEdit.text, driver.ui.modelNameEdit.text = "http://localhost:1/v1", "none"

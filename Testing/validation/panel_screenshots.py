@@ -130,6 +130,10 @@ def assistant(driver: PanelDriver, folder: Path) -> None:
     ui.modelNameEdit.text = "some-model"
     driver.spin(0.2)
     driver.picture(folder / "panel-llm-setup.png", sections=("assistantButton",))
+    driver.choices.sessionFolder = str(driver.folder / "preview")
+    driver.check_prescription()
+    driver.press("previewSentButton")
+    driver.picture(folder / "panel-llm-preview.png", sections=("assistantButton",))
 
 
 if __name__ == "__main__":

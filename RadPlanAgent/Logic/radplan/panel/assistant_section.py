@@ -66,6 +66,11 @@ class AssistantSection:
             self.problem = _("Enter the name of a model (section Assistant)")
 
     @property
+    def is_complete(self) -> bool:
+        """Whether server and model are named; it may be that nothing may be sent there yet."""
+        return self._settings is not None and bool(self._settings.model)
+
+    @property
     def key(self) -> str:
         """The key as entered; the field is emptied once it is kept."""
         return self.ui.modelKeyEdit.text

@@ -38,8 +38,8 @@ class Facts:
         Whether the worker has the session, so that it can be steered.
     reviewer, comment : str
         As entered.
-    has_key : bool
-        Whether a key was entered.
+    has_key, has_model : bool
+        Whether a key was entered, and server and model were.
     has_isodoses, has_rt_plans : bool
         Whether SlicerRT's modules are there.
     """
@@ -63,6 +63,7 @@ class Facts:
     reviewer: str = ""
     comment: str = ""
     has_key: bool = False
+    has_model: bool = False
     has_isodoses: bool = False
     has_rt_plans: bool = False
 
@@ -134,7 +135,9 @@ def reasons(facts: Facts) -> dict[str, str]:
         or ("" if facts.has_key else _("Enter a key first")),
         "forgetKeyButton": facts.packages_problem,
         "checkModelButton": busy or facts.packages_problem or facts.model_problem,
-        "previewSentButton": busy or _input_of(facts),
+        "previewSentButton": busy
+        or _input_of(facts)
+        or ("" if facts.has_model else _("Enter server and model first")),
     }
 
 

@@ -45,7 +45,7 @@ class GoalRow:
 
 
 def goal_rows(scorecard: Mapping, compared: Mapping | None = None) -> tuple[GoalRow, ...]:
-    """Rows by priority, in the protocol's order.
+    """Rows: missed goals first, then by priority, in the protocol's order.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def goal_rows(scorecard: Mapping, compared: Mapping | None = None) -> tuple[Goal
         As ``scorecard.json``.
     """
     others = {_key(g): g for g in (compared or {}).get("goals", ())}
-    goals = sorted(scorecard["goals"], key=lambda g: g["priority"])
+    goals = sorted(scorecard["goals"], key=lambda g: (g["met"] is not False, g["priority"]))
     return tuple(_row(goal, others.get(_key(goal))) for goal in goals)
 
 

@@ -81,6 +81,7 @@ class Panel:
         self.run.onStep = self._stepMade
         self.run.onPreview = self._previewMade
         self.run.onNote = self._noted
+        self.run.onPlanned = self._showSent
         self.views = ResultViews()
         self._buildSections()
         self._buildTimers()
@@ -240,6 +241,7 @@ class Panel:
             reviewer=self.result.reviewer,
             comment=self.result.comment,
             has_key=bool(self.assistant.key),
+            has_model=self.assistant.is_complete,
             has_isodoses=self.views.hasIsodoses(),
             has_rt_plans=run.hasRtPlans(),
         )
@@ -301,9 +303,9 @@ class Panel:
         structures = [(row.name, row.type) for row in self.patient.rows if row.name]
         self.plan.show_sliders(sliders(structures, judged) if run.steps else ())
         self.result.show_scorecard(
-            shown,
+            _named(shown),
             run.scorecard(shown) if shown is not None else None,
-            views.compared,
+            _named(views.compared),
             run.scorecard(views.compared) if views.compared is not None else None,
         )
         self.result.show_review(run.review)
@@ -315,10 +317,15 @@ class Panel:
         if self.run.state.is_busy:
             self.run.cancel()
             return
+        self._startPlan(self._parameters.planner.value)
+
+    def _startPlan(self, planner: str, preview: bool = False) -> None:
+        """Plan from scratch; a preview only finds out what a language model would be sent."""
         parameters = self._parameters
         if not self._packagesReady():
             return
         self.views.forget()
+        model = self.assistant.settings() if planner == PlannerChoice.LLM.value else None
         try:
             self.run.plan(
                 ct=parameters.ct,
@@ -331,9 +338,10 @@ class Panel:
                 spacing_mm=parameters.gridSpacingMm or None,
                 bixel_width_mm=parameters.bixelWidthMm,
                 step_limit=parameters.stepLimit,
-                planner=parameters.planner.value,
-                model=self.assistant.settings() if self._asksModel() else None,
+                planner=planner,
+                model=model,
                 folder=parameters.sessionFolder,
+                preview=preview,
             )
         except InputError as error:
             self.run.fail(str(error))
@@ -454,11 +462,9 @@ class Panel:
         if self._slide is None:
             return
         self.views.showPreview(self.run, event)
+        current = self.run.current
         self.result.show_scorecard(
-            self.views.shown,
-            event["scorecard"],
-            self.run.current,
-            self.run.scorecard(self.run.current),
+            _("Preview"), event["scorecard"], _named(current), self.run.scorecard(current)
         )
         text = _("Preview in {seconds:.1f} s; let go to keep it as a step.")
         show_note(self.ui.previewNote, text.format(seconds=event["seconds"]))
@@ -516,9 +522,15 @@ class Panel:
             self.run.checkModel(self.assistant.settings(), self.assistant.show_check)
 
     def onShowSent(self) -> None:
-        """Write down what a language model would be sent about the current plan."""
-        self.assistant.show_sent(self.run.sentText() or _(
-            "There is no plan yet. Once there is a step, this shows what would be sent about it."
-        ))
+        """Show what a language model would be sent, after a first plan if there is none yet."""
+        if self.run.sentText():
+            self._showSent()
+        else:
+            self._startPlan(PlannerChoice.LLM.value, preview=True)
+
+    def _showSent(self) -> None:
+        self.assistant.show_sent(self.run.sentText())
 
 
+def _named(step: int | None) -> str:
+    return "" if step is None else _("Step {index}").format(index=step)

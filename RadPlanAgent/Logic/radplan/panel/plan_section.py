@@ -26,6 +26,8 @@ from .tables import (
 
 #: Steps of a slider from its middle to either end.
 SLIDER_STEPS = 10
+#: Changes of a step that are listed below the table.
+MOST_CHANGES = 4
 _FUNCTION_WORDS = {"dvh": "DVH", "geud": "gEUD"}
 
 
@@ -114,7 +116,9 @@ class PlanSection:
             choose_row(table, shown)
         self._show_comparisons(shown, compared)
         self._filling = False
-        show_note(self.ui.stepNote, _step_text(steps[shown]) if shown is not None else "")
+        text = _step_text(steps[shown]) if shown is not None else ""
+        show_note(self.ui.stepNote, _shortened(text))
+        self.ui.stepNote.toolTip = text
 
     def _show_step(self, i: int, step: Mapping, current: int | None) -> None:
         table = self.ui.stepsTable
@@ -250,7 +254,7 @@ class PlanSection:
         bar.setTickPosition(qt.QSlider.TicksBelow)
         bar.setTickInterval(SLIDER_STEPS)
         value = qt.QLabel("")
-        value.setMinimumWidth(78)
+        value.setMinimumWidth(46)
         bar.toolTip = _("Left: {low}. Right: {high}. Let go to keep it as a step.").format(
             low=low, high=high
         )
@@ -294,11 +298,24 @@ def _step_text(step: Mapping) -> str:
     lines = [_("Step {index} ({who}): {title}").format(
         index=step["index"], who=who.removeprefix("person:"), title=step["title"]
     )]
+    reason = ""
     for action in step.get("actions", ()):
+        again = action.get("reason", "") == reason
         reason = action.get("reason", "")
-        lines.append(f"• {action['text']}" + (f" — {reason}" if reason else ""))
+        lines.append(f"• {action['text']}" + (f" — {reason}" if reason and not again else ""))
     if step.get("outcome"):
         lines.append("→ " + step["outcome"])
     if step.get("note"):
         lines.append(step["note"])
     return "\n".join(lines)
+
+
+def _shortened(text: str) -> str:
+    """The first changes and what came of them; the rest is in the tooltip."""
+    lines = text.splitlines()
+    changes = [line for line in lines if line.startswith("•")]
+    if len(changes) <= MOST_CHANGES:
+        return text
+    more = _("• and {count} more changes").format(count=len(changes) - MOST_CHANGES)
+    rest = [line for line in lines[1:] if not line.startswith("•")]
+    return "\n".join([lines[0], *changes[:MOST_CHANGES], more, *rest])

@@ -58,6 +58,7 @@ class PlanningRun:
         self.onStep: Callable[[int], None] = _nothing
         self.onPreview: Callable[[Mapping], None] = _nothing
         self.onNote: Callable[[str], None] = _nothing
+        self.onPlanned: Callable[[], None] = _nothing
         self.host = host or WorkerHost()
         self.host.onInstallation = self._installation
         self.client = self.host.client(self._event, self._lost)
@@ -331,6 +332,7 @@ class PlanningRun:
         lines = [answer.get("reason", ""), *answer.get("unmet", ()), *answer.get("warnings", ())]
         self._become(self.state.done("\n".join(line for line in lines if line)))
         self._tellCurrent()
+        self.onPlanned()
 
     def request(self, do: str, author: str, **fields: Any) -> None:
         """Ask for something that changes the session: steer, undo, redo, select, review."""
@@ -419,7 +421,7 @@ class PlanningRun:
 
     def shutDown(self) -> None:
         """The application ends, or the module does: nothing of the worker is left."""
-        self.onChange = self.onStep = self.onPreview = self.onNote = _nothing
+        self.onChange = self.onStep = self.onPreview = self.onNote = self.onPlanned = _nothing
         self._cancelled = True
         self._timer.stop()
         self.client.kill()

@@ -28,7 +28,7 @@ class ResultSection:
         stretch_column(ui.scorecardTable, 1)
         for edit in (ui.reviewerEdit, ui.commentEdit):
             edit.textChanged.connect(lambda *_args: changed())
-        self.show_scorecard(None, None, None, None)
+        self.show_scorecard("", None)
         self.show_review(None)
         show_note(ui.exportNote, "")
 
@@ -44,19 +44,27 @@ class ResultSection:
 
     def show_scorecard(
         self,
-        step: int | None,
+        title: str,
         scorecard: Mapping | None,
-        compared: int | None,
-        other: Mapping | None,
+        compared: str = "",
+        other: Mapping | None = None,
     ) -> None:
-        """Show the goals of a step, and what another step reaches beside them."""
+        """Show the goals of a step, and what another one reaches beside them.
+
+        Parameters
+        ----------
+        title, compared : str
+            What the two are called, such as ``Step 3``.
+        scorecard, other : mapping or None
+            As ``scorecard.json``.
+        """
         table = self.ui.scorecardTable
         rows = goal_rows(scorecard, other) if scorecard else ()
         table.setRowCount(len(rows))
         table.setColumnHidden(4, other is None)
         header = table.horizontalHeaderItem(4)
         if other is not None:
-            header.setText(_("Step {index}").format(index=compared))
+            header.setText(compared)
         arrows = {1: "▲ ", -1: "▼ ", 0: ""}
         for i, row in enumerate(rows):
             tip = _("priority {priority}").format(priority=row.priority)
@@ -76,11 +84,9 @@ class ResultSection:
         if scorecard is None:
             text = _("Nothing is planned yet.")
         else:
-            text = _("Step {index}: {summary}").format(index=step, summary=summary(scorecard))
+            text = f"{title}: {summary(scorecard)}"
             if other is not None:
-                text += "\n" + _("Step {index}: {summary}").format(
-                    index=compared, summary=summary(other)
-                )
+                text += f"\n{compared}: {summary(other)}"
         show_note(self.ui.resultTitle, text)
 
     def show_review(self, review: Mapping | None) -> None:

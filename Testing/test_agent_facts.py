@@ -124,10 +124,52 @@ def test_objective_values_of_an_analytic_dose() -> None:
     assert under.cost_share == pytest.approx(16 / 30)
     text = objectives_text(objectives, ObjectiveTokens(TOKENS, objectives), values)
     rows = text.splitlines()
-    assert rows[0] == "|objective|level Gy|weight|residual Gy|cost %|"
-    assert rows[2] == "|PTV_6000/squared_underdosing|62|4|2.00|53.3|"
-    assert rows[3] == "|Parotid_L/mean_dose||2|7.00|46.7|"
-    assert rows[4] == "|OAR_1/squared_overdosing|7|9|0.00|0.0|"
+    assert rows[0] == "|objective|level Gy|weight|residual Gy|cost %|state|"
+    assert rows[2] == "|PTV_6000/squared_underdosing|62|4|2.00|53.3||"
+    assert rows[3] == "|Parotid_L/mean_dose||2|7.00|46.7||"
+    assert rows[4] == "|OAR_1/squared_overdosing|7|9|0.00|0.0|binding|"
+
+
+@pytest.mark.parametrize(
+    ("function", "numbers", "state"),
+    [
+        ("squared_overdosing", {"dose_gy": 7.05}, "binding"),
+        ("squared_overdosing", {"dose_gy": 7.2}, "idle"),
+        ("squared_underdosing", {"dose_gy": 6.95}, "binding"),
+        ("squared_underdosing", {"dose_gy": 6.8}, "idle"),
+        ("max_dvh", {"dose_gy": 7.05, "volume_percent": 30.0}, "binding"),
+        ("max_dvh", {"dose_gy": 7.2, "volume_percent": 30.0}, "idle"),
+        ("min_dvh", {"dose_gy": 6.95, "volume_percent": 90.0}, "binding"),
+        ("geud", {"dose_gy": 7.05, "exponent": 4.0}, "binding"),
+        ("squared_mean_overdosing", {"dose_gy": 7.2}, "idle"),
+        ("dose_variance", {}, ""),
+    ],
+)
+def test_what_costs_nothing_is_binding_or_idle(function, numbers, state) -> None:
+    objectives = [
+        Objective("PTV_6000", "squared_underdosing", 4.0, 62.0),
+        Objective("Parotid_L", function, 5.0, **numbers),  # 7 Gy everywhere
+    ]
+    dose = uniform_dose(RX_GY, 7.0).dose_gy
+    values = objective_values(objectives, StructureIndex(OCCUPANCIES), dose)
+    assert values[objectives[0].id].state == ""
+    assert values[objectives[1].id].state == state
+
+
+def test_hot_spot_objectives_of_no_cost_share_a_line() -> None:
+    objectives = [
+        Objective("PTV_6000", "squared_underdosing", 4.0, 62.0),
+        Objective("Parotid_L", "squared_overdosing", 3000.0, 64.0, id="Parotid_L/hot spot"),
+        Objective(HOSTILE, "squared_overdosing", 3000.0, 64.0, id=f"{HOSTILE}/hot spot"),
+    ]
+    values = objective_values(objectives, StructureIndex(OCCUPANCIES), uniform_dose().dose_gy)
+    text = objectives_text(objectives, ObjectiveTokens(TOKENS, objectives), values)
+    assert text.splitlines()[-1] == (
+        "STRUCTURE/squared_overdosing/hot_spot, level 64 Gy, weight 3000, cost 0.0 %, idle, for "
+        "each STRUCTURE of: Parotid_L, OAR_1"
+    )
+    assert len(text.splitlines()) == 4
+    assert_safe(text)
 
 
 def test_anatomy_of_a_known_patient() -> None:

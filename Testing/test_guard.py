@@ -30,7 +30,7 @@ from radplan.agent.guard import (
     movements,
 )
 from radplan.agent.trajectory import Proposal
-from radplan.agent.view import view_of
+from radplan.agent.view import View, view_of
 from radplan.optimize import OBJECTIVE_FUNCTIONS, SolverSettings
 from radplan.session_folder import SessionFolder
 from scripted_replies import action, phantom_session, plan
@@ -127,11 +127,14 @@ def test_two_new_objectives_of_a_kind_get_ids_of_their_own(view):
         (action(factor=0), "factor must lie in 0.1 … 10"),
         (action(factor=10.1), "factor must lie in"),
         (change_dose(GLAND, 20.0), "no dose level"),
-        (change_dose(CORD, -1.0), "at most 7.5 Gy"),
+        (change_dose(CORD, -1.0), "at most 7.5 Gy in one step: from "),
         (change_dose(CORD, 49.0), "at most 7.5 Gy"),
-        (change_dose(OVER, 49.9), "below its prescription of 50 Gy"),
-        (change_dose(UNDER, 49.0), "may not fall below 50 Gy"),
-        (action(objective=UNDER, factor=0.2), f"below {PRIMARY_WEIGHT_FLOOR:g}"),
+        (change_dose(OVER, 49.9), "needs at least that level: from 50 to "),
+        (change_dose(UNDER, 49.0), "may not fall below 50 Gy: from 50 to "),
+        (
+            action(objective=UNDER, factor=0.2),
+            f"below {PRIMARY_WEIGHT_FLOOR:g}: a factor from 0.25",
+        ),
         (action(kind="remove_objective", objective=UNDER), "may not be removed"),
         (action(kind="change_volume", objective=CORD, volume_percent=5), "no volume"),
         (add("Liver", "mean_dose"), "must be one of: External, PTV"),
@@ -159,6 +162,30 @@ def test_what_is_not_allowed_is_told_with_what_is(view, reply, words):
     assert words in text
     for name in ("Gland", "Cord/", "Distant", "BODY"):
         assert name not in text.replace('Gland/mean_dose"', "").replace("SpinalCord/", "")
+
+
+def test_the_range_that_a_refusal_tells_is_allowed(view):
+    for objective in (CORD, OVER, UNDER):
+        told = rejected(view, change_dose(objective, 0.0)).rpartition(": from ")[2]
+        low, high = told.removesuffix(" Gy").split(" to ")
+        for dose_gy in (float(low), float(high)):
+            assert check_plan(plan(change_dose(objective, dose_gy)), view)
+        assert "from" in rejected(view, change_dose(objective, float(low) - 0.01))
+
+
+def test_goals_without_a_value_are_not_expected(view):
+    absent = view.goals.goal("G4").label
+    goals = tuple(
+        replace(r, achieved=None, met=None, margin=None) if r.goal.label == absent else r
+        for r in view.scorecard.goals
+    )
+    best = replace(view.best, scorecard=replace(view.scorecard, goals=goals))
+    blind = View(view.situation, view.tokens, view.objectives)
+    blind.__dict__["steps"] = (best, *view.steps[1:])
+    expected = [{"goal": "G4", "effect": "better"}, {"goal": "G3", "effect": "same"}]
+    checked = check_plan(plan(action(expected=expected)), blind)
+    assert [e.effect for e in checked.expectations] == ["same"]
+    assert "cannot be evaluated" in checked.ignored[0]
 
 
 def test_all_problems_are_told_at_once(view):
@@ -233,7 +260,8 @@ def after(session, *steps):
 def test_a_kept_change_is_not_taken_back(session):
     view = after(session, ([action(factor=4.0)], True))
     assert "makes the plan oscillate" in rejected(view, action(factor=0.3))
-    assert check_plan(plan(action(factor=0.8)), view), "a little back is no oscillation"
+    assert "a factor from 0.518 to 1" in rejected(view, action(factor=0.5))
+    assert check_plan(plan(action(factor=0.52)), view), "a little back is no oscillation"
     assert check_plan(plan(action(factor=2.0)), view), "more of it is none either"
 
 

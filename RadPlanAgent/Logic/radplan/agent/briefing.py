@@ -11,7 +11,17 @@ from .anatomy import anatomy_facts, anatomy_text
 from .assessment import PROBLEM_KINDS, Assessment
 from .facts import dvh_text, protocol_text, scorecard_text
 from .guard import LARGEST_LEVEL_STEP, MOST_ACTIONS
-from .objective_facts import objective_values, objectives_text
+from .objective_facts import NEAR_SHARE, objective_values, objectives_text
+from .quality import (
+    BODY_MAXIMUM,
+    BURDEN_TOLERANCE,
+    NEAR_MAXIMUM,
+    NEAR_MINIMUM,
+    SAME_SHARE,
+    SMALLEST_SCALE,
+    STRICT_TOLERANCE,
+    WISH_TOLERANCE,
+)
 from .view import View
 
 #: What each function is good for, in a few words; its parameters are added from the optimizer.
@@ -92,6 +102,15 @@ def planner_prompt(view: View) -> str:
         "planner",
         level_step_gy=f"{LARGEST_LEVEL_STEP * view.protocol.highest.dose_gy:g}",
         most_actions=str(MOST_ACTIONS),
+        near_minimum=f"{100 * NEAR_MINIMUM:g}",
+        near_maximum=f"{100 * NEAR_MAXIMUM:g}",
+        body_maximum=f"{100 * BODY_MAXIMUM:g}",
+        strict=f"{100 * STRICT_TOLERANCE:g}",
+        wish=f"{100 * WISH_TOLERANCE:g}",
+        burden_gain=f"{100 * BURDEN_TOLERANCE:g}",
+        same=f"{100 * SAME_SHARE:g}",
+        least_scale=f"{SMALLEST_SCALE['Gy']:g}",
+        near_share=f"{100 * NEAR_SHARE:g}",
         functions="; ".join(
             f"{name} ({', '.join(spec.parameters) or 'no parameters'}): {FUNCTION_WORDS[name]}"
             for name, spec in OBJECTIVE_FUNCTIONS.items()

@@ -162,8 +162,16 @@ def check_plan(value: dict, view: View) -> CheckedPlan:
         return CheckedPlan(thoughts, title, (), (), True, reason, tuple(ignored))
     actions: list[Action] = []
     expectations: list[Expectation] = []
+    with_value = {r.goal.label for r in view.scorecard.evaluable}
     for item, made in drafts:
-        expectations += _read_expectations(item, len(actions), view)
+        for expectation in _read_expectations(item, len(actions), view):
+            if expectation.goal in with_value:
+                expectations.append(expectation)
+            else:
+                ignored.append(
+                    f"an effect on {expectation.goal} is expected, which cannot be evaluated in "
+                    "this case: ignored"
+                )
         actions += made
     problems = [*_repeated(actions), *_broken_bounds(actions, view), *_oscillations(actions, view)]
     if problems:
@@ -298,16 +306,30 @@ def _too_large(action: Action, view: View) -> str:
     if isinstance(action, ChangeDose):
         old = find_objective(view.best.objectives, action.objective_id)
         largest = LARGEST_LEVEL_STEP * view.protocol.highest.dose_gy
-        if old.dose_gy is not None and abs(action.dose_gy - old.dose_gy) > largest:
+        if old.dose_gy is not None and abs(action.dose_gy - old.dose_gy) > largest + 1e-6:
             return (
                 f"{old.id}: its level is {old.dose_gy:g} Gy; it may move by at most {largest:g} "
-                "Gy in one step"
+                f"Gy in one step{_level_range(old, view)}"
             )
     elif isinstance(action, ChangeWeight):
         bound = LARGEST_WEIGHT_FACTOR
         if not 1 / bound <= action.factor <= bound:
             return f"{action.objective_id}: factor must lie in {1 / bound:g} … {bound:g}"
     return ""
+
+
+def _level_range(old: Objective, view: View) -> str:
+    """Where the level of an objective may be set in this step, to end a refusal with."""
+    largest = LARGEST_LEVEL_STEP * view.protocol.highest.dose_gy
+    structure = view.structure_of(old.structure)
+    lowest = 0.0
+    if structure in view.protocol.prescription_gy:
+        holds_primary = structure == view.protocol.primary.target
+        if old.function not in _RAISES_DOSE or holds_primary:
+            lowest = min(view.protocol.prescription_gy[structure], old.dose_gy)
+    low = max(lowest, old.dose_gy - largest)
+    high = min(LARGEST_DOSE_SHARE * view.protocol.highest.dose_gy, old.dose_gy + largest)
+    return f": from {low:g} to {high:g} Gy"
 
 
 def _weakened_target(
@@ -329,13 +351,13 @@ def _weakened_target(
         if new.weight < floor * (1 - 1e-9):
             yield (
                 f"{old.id} holds the primary target's dose: its weight may not fall below "
-                f"{floor:g}"
+                f"{floor:g}: a factor from {floor / old.weight:.4g} to {LARGEST_WEIGHT_FACTOR:g}"
             )
         floor_gy = min(primary.dose_gy, old.dose_gy)
         if new.dose_gy < floor_gy:
             yield (
                 f"{old.id} holds the primary target's dose: its level may not fall below "
-                f"{floor_gy:g} Gy"
+                f"{floor_gy:g} Gy{_level_range(old, view)}"
             )
 
 
@@ -344,6 +366,7 @@ def _starved_targets(
 ) -> Iterator[str]:
     """Refuse to push a target below its own prescription."""
     unchanged = {(o.id, o.dose_gy) for o in before}
+    known = {o.id: o for o in before}
     for objective in after:
         prescribed_gy = view.protocol.prescription_gy.get(view.structure_of(objective.structure))
         if prescribed_gy is None or (objective.id, objective.dose_gy) in unchanged:
@@ -351,9 +374,12 @@ def _starved_targets(
         if objective.function in _RAISES_DOSE or objective.dose_map is not None:
             continue
         if objective.dose_gy is None or objective.dose_gy < prescribed_gy:
+            old = known.get(objective.id)
+            allowed = "" if old is None or old.dose_gy is None else _level_range(old, view)
             yield (
                 f"{objective.id}: would push a target below its prescription of "
                 f"{prescribed_gy:g} Gy; an objective on a target needs at least that level"
+                f"{allowed}"
             )
 
 
@@ -431,8 +457,8 @@ def _oscillations(actions: Sequence[Action], view: View) -> Iterator[str]:
                 fate = "was kept" if step.kept else "has just failed"
                 yield (
                     f"{past.subject}: step {step.index} moved its {past.quantity} the other way "
-                    f"and {fate}; taking it back makes the plan oscillate. Change something else, "
-                    "or take back less than half of it"
+                    f"and {fate}; taking it back makes the plan oscillate. Change something else"
+                    f"{_part_taken_back(past, view)}"
                 )
     for step in view.steps:
         if step.kept or not step.actions:
@@ -440,6 +466,24 @@ def _oscillations(actions: Sequence[Action], view: View) -> Iterator[str]:
         failed = _step_movements(step, view)
         if len(failed) == len(moved) and all(any(m.repeats(f) for f in failed) for m in moved):
             yield f"the same changes were tried in step {step.index} and failed; try others"
+
+
+def _part_taken_back(past: Movement, view: View) -> str:
+    """How much of a movement may be taken back, in numbers, to end a refusal with."""
+    if past.quantity == "presence":
+        return ""
+    old = find_objective(view.best.objectives, past.subject)
+    half = -0.95 * TAKEN_BACK_SHARE * past.amount  # so that its rounded value is allowed
+    if past.quantity == "weight":
+        low, high = sorted((1.0, math.exp(half)))
+        allowed = f"a factor from {low:.3g} to {high:.3g}"
+    elif past.quantity == "dose level":
+        low, high = sorted((old.dose_gy, old.dose_gy + half))
+        allowed = f"a level from {low:.4g} to {high:.4g} Gy"
+    else:
+        low, high = sorted((old.volume_percent, old.volume_percent + half))
+        allowed = f"a volume from {max(low, 0):.3g} to {min(high, 100):.3g} %"
+    return f", or take back less than half of it: {allowed}"
 
 
 def _recent_changes(steps: Sequence[Step]) -> list[Step]:

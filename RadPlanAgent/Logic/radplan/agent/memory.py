@@ -67,14 +67,13 @@ def _told(step: Step, view: View) -> list[str]:
         reason = f" (because: {action.reason})" if action.reason else ""
         lines.append(f"  changed: {change}{reason}")
     lines.append(f"  did: {_goal_changes(base, step, view)}")
-    wrong = [e for e in step.expectations if not e.held]
-    if step.expectations:
-        right = len(step.expectations) - len(wrong)
-        lines.append(f"  expected: {right} of {len(step.expectations)} came true")
+    seen = [e for e in step.expectations if e.observed]
+    wrong = [e for e in seen if not e.held]
+    if seen:
+        lines.append(f"  expected: {len(seen) - len(wrong)} of {len(seen)} came true")
         labels = {g.label: view.goals.token(g) for g in view.protocol.goals}
         told = dict.fromkeys(
-            f"{labels[e.goal]} expected {e.effect}, was {e.observed or 'not evaluable'}"
-            for e in wrong
+            f"{labels[e.goal]} expected {e.effect}, was {e.observed}" for e in wrong
         )
         if told:
             lines[-1] += f"; {'; '.join(told)}"

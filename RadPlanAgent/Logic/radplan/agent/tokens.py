@@ -24,6 +24,8 @@ from .helpers import RINGS, core_name, overlap_free_name, ring_name, shell_name
 _NUMBERED = re.compile(rf"(?:{'|'.join(t.value for t in StructureType)}|ABSENT)_\d{{1,4}}")
 #: What the id of an objective may add to its structure and function.
 _KNOWN_QUALIFIERS = frozenset(("hot spot",))
+#: How the tokens of objectives end that keep hot spots down.
+HOT_SPOT = "/hot_spot"
 
 
 class _OneToOne:

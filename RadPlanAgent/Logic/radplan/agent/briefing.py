@@ -9,6 +9,7 @@ from ..optimize import OBJECTIVE_FUNCTIONS
 from ..resources import resource_path
 from .anatomy import anatomy_facts, anatomy_text
 from .assessment import PROBLEM_KINDS, Assessment
+from .burden_facts import burdens_text
 from .facts import dvh_text, protocol_text, scorecard_text
 from .guard import LARGEST_LEVEL_STEP, MOST_ACTIONS
 from .objective_facts import NEAR_SHARE, objective_values, objectives_text
@@ -83,6 +84,11 @@ def objectives(view: View) -> str:
     shown = [o for o in s.best.objectives if not o.on_fluence]
     values = objective_values(shown, s.index, s.dose.dose_gy)
     return section("Objectives of the best plan", objectives_text(shown, view.objectives, values))
+
+
+def burdens(view: View) -> str:
+    """What organs bear, now and in the first plan."""
+    return section("Burden of organs", burdens_text(view))
 
 
 def assessment(seen: Assessment, title: str = "Assessment of the best plan") -> str:

@@ -213,6 +213,7 @@ class LlmPlanner:
                 briefing.numbers(view),
                 facts.text,
                 briefing.objectives(view),
+                briefing.burdens(view),
                 briefing.assessment(seen),
                 section("Memory", memory_text(view, self.settings.memory)),
                 section("Task", task),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..optimize import Objective
-from ..protocol import Protocol
+from ..protocol import ClinicalGoal, Protocol
 from ..scorecard import Scorecard
 from .actions import Action, AddObjective, describe_action, with_own_ids
 from .tokens import GoalTokens, ObjectiveTokens, StructureTokens
@@ -98,6 +98,10 @@ class View:
                 objective_id = self.objectives.id(action.objective_id)
                 own.append(replace(action, objective_id=objective_id))
         return with_own_ids(own, {o.id for s in self.situation.steps for o in s.objectives})
+
+    def hidden_goal(self, goal: ClinicalGoal) -> ClinicalGoal:
+        """A goal of the case's protocol, in tokens."""
+        return self.protocol.goals[self.situation.protocol.goals.index(goal)]
 
     def revealed_goal(self, label: str) -> str:
         """A goal's label in the case's names."""

@@ -259,6 +259,20 @@ def test_site_comes_before_likeness(other_case):
     assert "another site" in found[1].remark
 
 
+def test_rings_of_targets_that_the_case_lacks_are_left_out(other_case):
+    shipped = next(load_example(p) for p in SHIPPED if p.stem == "openkbp_pt_1")
+    assert "PTV_6300_core" in shipped.text and "_PTV_6300:" in shipped.text
+    text = replace(shipped, shown_for=frozenset(("PTV_7000", "PTV_5600"))).text
+    objectives = text.partition("Final objectives")[2].partition("Steps after")[0]
+    assert "PTV_6300_core" not in objectives and "_PTV_6300:" not in objectives
+    assert "(parts and rings of PTV_6300, not in your case, are left out)" in objectives
+    assert "PTV_6300: squared_underdosing" in objectives
+    assert "zPTV_5600_shell" in objectives
+    library = [example_of("twin", two_organs(34, 40), two_organ_protocol())]
+    shown = choose_examples(other_case, two_organ_protocol(), 1, library).examples[0].shown_for
+    assert {"Rectum", "Bladder"} <= shown
+
+
 def test_own_plans_come_first_among_equals(other_case):
     made = two_organ_protocol()
     library = [

@@ -57,6 +57,15 @@ def session(phantom_cache, tmp_path):
 
 
 @dataclass(frozen=True)
+class Shown:
+    """Test double of a reference plan."""
+
+    name: str
+    text: str
+    picture: bytes | None
+
+
+@dataclass(frozen=True)
 class Failure:
     """What a server does, and how the loop must end.
 
@@ -348,6 +357,20 @@ def test_a_step_says_what_was_seen_expected_and_done(session):
     assert stored.step.assessment == step.assessment
     assert stored.step.expectations == step.expectations
     assert stored.step.author == "llm"
+
+
+def test_pictures_of_reference_plans_say_whose_they_are(session):
+    png = b"\x89PNG\r\n\x1a\n"
+    shown = [Shown("first", "one", None), Shown("second", "two", png)]
+    with ScriptedServer(script()) as server:
+        planner = planner_for(session, server, vision=True)
+        planner._find_references = lambda *_: shown
+        asked = dict(planner.preview(session.situation))["planner"][1]
+        planner._references = ()
+        alone = dict(planner.preview(session.situation))["planner"][1]
+    assert asked.images == (png,)
+    assert "Picture 1: reference plan second. It shows the REFERENCE patient" in asked.text
+    assert "Pictures below" not in alone.text and not alone.images
 
 
 def test_every_exchange_is_in_the_log_with_its_pictures(session):

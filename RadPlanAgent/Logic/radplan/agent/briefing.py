@@ -5,6 +5,8 @@ What stays the same from step to step comes first, so that servers can keep what
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..optimize import OBJECTIVE_FUNCTIONS
 from ..resources import resource_path
 from .anatomy import anatomy_facts, anatomy_text
@@ -100,6 +102,16 @@ def assessment(seen: Assessment, title: str = "Assessment of the best plan") -> 
     ]
     lines += [f"- {direction}" for direction in seen.directions]
     return section(title, "\n".join(lines))
+
+
+def captions(references: Sequence[str]) -> str:
+    """What the pictures of reference plans show, by the plans' names."""
+    lines = [
+        f"Picture {number}: reference plan {name}. It shows the REFERENCE patient, not this one; "
+        "its outlines and doses are that patient's."
+        for number, name in enumerate(references, start=1)
+    ]
+    return section("Pictures below", "\n".join((*lines, "No picture shows the present plan.")))
 
 
 def planner_prompt(view: View) -> str:

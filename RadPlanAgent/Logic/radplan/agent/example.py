@@ -101,6 +101,8 @@ class Example:
         PNG file of the dose on one slice.
     remark : str
         Why it is shown, in words of this program.
+    shown_for : frozenset of str or None
+        Structures of the case that it is shown for, in tokens; None for no case in particular.
     """
 
     name: str
@@ -118,6 +120,7 @@ class Example:
     approved_by: str = ""
     picture: bytes | None = None
     remark: str = ""
+    shown_for: frozenset[str] | None = None
 
     @property
     def best(self) -> TriedStep:

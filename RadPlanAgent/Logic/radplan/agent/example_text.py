@@ -101,7 +101,11 @@ def _anatomy_lines(example: Example) -> list[str]:
 
 
 def _objective_lines(example: Example) -> list[str]:
-    """One line per structure, targets first, then organs by nearness, then rings."""
+    """One line per structure, targets first, then organs by nearness, then rings.
+
+    Rings and parts around targets that the case lacks, for which the plan is shown, say nothing
+    there: they are left out.
+    """
     order = [fact.structure for fact in by_nearness(example.anatomy)]
     first = {o.id: o for o in example.steps[0].objectives}
     groups: dict[str, dict[tuple[str, str], list[str]]] = {}
@@ -113,8 +117,18 @@ def _objective_lines(example: Example) -> list[str]:
         known = order.index(of) if of in order else len(order)
         return ring is not None, known, part is not None
 
+    lacking: dict[str, None] = {}
     for objective in sorted(example.best.objectives, key=place):
         ring = _RING.fullmatch(objective.structure)
+        part = _PART.fullmatch(objective.structure)
+        of = ring[2] if ring else part[1] if part else ""
+        if (
+            example.shown_for is not None
+            and of in example.protocol.prescription_gy
+            and of not in example.shown_for
+        ):
+            lacking[of] = None
+            continue
         name = objective.structure
         if ring:
             name = f"zRing*_{ring[2]}"
@@ -132,7 +146,10 @@ def _objective_lines(example: Example) -> list[str]:
         if name in rings:
             name = name.replace("*", ",".join(sorted(rings[name])))
         lines.setdefault("; ".join(parts), []).append(name)
-    return [f"{', '.join(names)}: {text}" for text, names in lines.items()]
+    told = [f"{', '.join(names)}: {text}" for text, names in lines.items()]
+    if lacking:
+        told.append(f"(parts and rings of {', '.join(lacking)}, not in your case, are left out)")
+    return told
 
 
 def _weight(objective: Objective, before: Objective | None) -> str:

@@ -92,6 +92,7 @@ def choose_examples(
     tokens = StructureTokens.of(case, protocol)
     anatomy = anatomy_in_tokens(case, protocol, tokens)
     site = site_of(protocol, tokens)
+    present = frozenset(fact.structure for fact in anatomy)
     left_out = []
     ranked: list[tuple[tuple, Example]] = []
     for example in list_examples() if library is None else library:
@@ -116,7 +117,7 @@ def choose_examples(
             -alike,
             example.name,
         )
-        ranked.append((key, replace(example, remark=remark)))
+        ranked.append((key, replace(example, remark=remark, shown_for=present)))
     ranked.sort(key=lambda item: item[0])
     notes = (
         [f"not shown as reference, made on this very anatomy: {', '.join(left_out)}"]

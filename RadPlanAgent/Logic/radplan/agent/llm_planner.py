@@ -199,7 +199,8 @@ class LlmPlanner:
         """What the planner is told, what never changes first."""
         references = self._similar(view)
         shown = self._evaluator.shows_pictures
-        pictures = tuple(r.picture for r in references if r.picture) if shown else ()
+        pictured = [r for r in references if r.picture] if shown else []
+        pictures = tuple(r.picture for r in pictured)
         pushing = not _unmet(view.situation.best)
         task = (
             "All goals are met. Push: spare organs further without losing a goal."
@@ -216,6 +217,7 @@ class LlmPlanner:
                 briefing.burdens(view),
                 briefing.assessment(seen),
                 section("Memory", memory_text(view, self.settings.memory)),
+                *([briefing.captions([r.name for r in pictured])] if pictured else ()),
                 section("Task", task),
             )
         )

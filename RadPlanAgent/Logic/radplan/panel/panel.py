@@ -74,6 +74,7 @@ class Panel:
         self._observerTag: int | None = None
         self._slide: tuple[Slider, float] | None = None
         self._tips: dict[str, str] = {}
+        self._told: set[tuple] = set()
         self._segmentation: Any = None
         self._segmentTags: list[int] = []
         self.run = run or PlanningRun()
@@ -381,11 +382,13 @@ class Panel:
         show_note(self.ui.previewNote, "")
         if self.run.current is not None:
             self._showStep(self.run.current)
-        self.assistant.add_to_transcript(self.run.stepText(index))
+        if (self.run.folder, index) not in self._told:  # it may only be shown again
+            self._told.add((self.run.folder, index))
+            self.assistant.add_to_transcript(self.run.stepText(index))
 
     def _noted(self, text: str) -> None:
         self.assistant.add_to_transcript(text)
-        if text.startswith(("memory", "influence")):
+        if "beamlets" in text and "matrix" in text:  # str(MemoryEstimate)
             self.beams.show_memory(text)
 
     # Steps

@@ -81,14 +81,17 @@ def test_objective_that_the_peer_lacks_is_named(problem):
 
 
 def test_ratio_is_time_to_come_within_one_percent(tmp_path):
-    ours = Run("radplan", 9.0, 4.0, 8.0, 50, ((1.0, 30.0), (2.0, 10.05), (4.0, 9.0)))
-    slow = _against(Run("slow", 10.0, 40.0, 40.0, 500, ((40.0, 10.0),)), ours)
+    ours = Run(
+        "radplan", 9.0, 4.0, 8.0, 50, ((1.0, 1.5, 30.0), (2.0, 4.0, 10.05), (4.0, 8.0, 9.0))
+    )
+    slow = _against(Run("slow", 10.0, 40.0, 50.0, 500, ((40.0, 50.0, 10.0),)), ours)
     assert (slow.ours_seconds, slow.ratio) == (2.0, 20.0)
-    better = _against(Run("better", 8.0, 40.0, 40.0, 500, ((40.0, 8.0),)), ours)
+    assert (slow.ours_processor_seconds, slow.processor_ratio) == (4.0, 12.5)
+    better = _against(Run("better", 8.0, 40.0, 40.0, 500, ((40.0, 40.0, 8.0),)), ours)
     assert better.ratio is None, "ours never came there"
     bench = CaseBench("case", "protocol", 9, 30, 99, 4, 240, (), "max_dvh", (ours, slow, better))
     table = optimizer_table([bench])
-    assert "| case | slow | 10 | 40.0 | 40.0 | 500 |  |  | 2.0 s | 20 |" in table
+    assert "| case | slow | 10 | 40.0 | 50.0 | 500 |  |  | 2.0 | 20 | 4.0 | 12 |" in table
     assert "| case | radplan, to the end | none (max_dvh) |" in table
     write_optimizer_bench(tmp_path, [bench])
     assert {p.name for p in tmp_path.iterdir()} == {"bench.json", "convergence_case.png"}
@@ -115,7 +118,18 @@ def test_run_to_the_end_converges_and_is_no_worse(bench_problem, monkeypatch):
     assert (why, bool(shortcuts)) == ("", True)
     assert to_the_end.projected_gradient <= 1.01e-6
     assert to_the_end.cost <= ours.cost * (1 + 1e-9)
-    assert ours.curve[-1] == (ours.seconds, ours.cost)
+    assert ours.curve[-1] == (ours.seconds, ours.processor_seconds, ours.cost)
+
+
+def test_peer_is_timed_on_the_same_problem(bench_problem, monkeypatch):
+    pytest.importorskip("pyRadPlan", reason="pyRadPlan is not installed")
+    monkeypatch.setattr("radplan.bench.optimizers.peer_solvers", lambda: ("scipy",))
+    ours, to_the_end, peer = bench_runs(bench_problem, lambda name: None)[0]
+    assert peer.name == "pyRadPlan, scipy"
+    assert peer.cost == pytest.approx(to_the_end.cost, rel=1e-3)
+    assert min(cost for *_, cost in peer.curve) == pytest.approx(peer.cost, rel=1e-5)
+    assert len(peer.curve) == peer.evaluations
+    assert 0 < peer.ours_seconds <= ours.seconds
 
 
 def test_no_run_to_the_end_where_an_objective_is_not_quadratic(bench_problem, monkeypatch):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,18 +47,17 @@ class Run:
         Preparation included; the latter over all threads.
     evaluations : int
         Of cost and gradient; ours to the end has others besides.
-    curve : tuple of (float, float)
-        Seconds and cost on the way.
+    curve : tuple of (float, float, float)
+        Seconds, processor seconds and cost on the way.
     projected_gradient : float or None
         Of ours: how far the conditions of optimality are missed, relative to the start.
     memory : float or None
         Of ours: matrix and all that the optimizer adds at its peak, relative to the matrix as
         stored.
-    ratio : float or None
-        Of a peer: its seconds over those ours needs to come within 1 % of its cost; None where
-        ours does not.
-    ours_seconds : float or None
-        Those seconds.
+    ours_seconds, ours_processor_seconds : float or None
+        Of a peer: after how long ours comes within 1 % of its cost; None where it does not.
+    ratio, processor_ratio : float or None
+        The peer's seconds over those. On a busy machine the latter says more.
     """
 
     name: str
@@ -66,11 +65,13 @@ class Run:
     seconds: float
     processor_seconds: float
     evaluations: int
-    curve: tuple[tuple[float, float], ...]
+    curve: tuple[tuple[float, float, float], ...]
     projected_gradient: float | None = None
     memory: float | None = None
-    ratio: float | None = None
     ours_seconds: float | None = None
+    ours_processor_seconds: float | None = None
+    ratio: float | None = None
+    processor_ratio: float | None = None
 
 
 @dataclass(frozen=True)
@@ -175,18 +176,29 @@ def _warm_up(problem: BenchProblem) -> None:
     optimize_fluence(small, problem.start, SolverSettings(max_iterations=2))
 
 
+@dataclass(frozen=True)
+class _Clock:
+    """Seconds, and processor seconds of all threads, since it was made."""
+
+    began: float = field(default_factory=time.perf_counter)
+    processor_began: float = field(default_factory=time.process_time)
+
+    def now(self) -> tuple[float, float]:
+        return time.perf_counter() - self.began, time.process_time() - self.processor_began
+
+
 class _RecordedProblem(FluenceProblem):
     """Remembers when which fluence was evaluated, the more seldom the longer it goes on."""
 
-    def __init__(self, *args, clock: Callable[[], float]) -> None:
-        self.evaluated: list[tuple[float, np.ndarray]] = []
+    def __init__(self, *args, clock: _Clock) -> None:
+        self.evaluated: list[tuple[tuple[float, float], np.ndarray]] = []
         self._clock, self._next = clock, 1.0
         super().__init__(*args)
 
     def value_and_gradient(self, fluence: np.ndarray) -> tuple[float, np.ndarray]:
         result = super().value_and_gradient(fluence)
         if self.evaluations >= self._next:
-            self.evaluated.append((self._clock(), fluence.copy()))
+            self.evaluated.append((self._clock.now(), fluence.copy()))
             self._next = max(self._next + 1, self._next * CURVE_STEP)
         return result
 
@@ -200,23 +212,20 @@ def _our_run(
     def optimize() -> None:
         nonlocal recorded, result
         index = StructureIndex(problem.regions, SessionSettings().voxel_limit)
-        recorded = _RecordedProblem(
-            problem.influence, index, problem.objectives, clock=lambda: time.perf_counter() - began
-        )
+        recorded = _RecordedProblem(problem.influence, index, problem.objectives, clock=clock)
         result = optimize_fluence(recorded, problem.start, settings)
 
-    began, processor = time.perf_counter(), time.process_time()
+    clock = _Clock()
     growth = peak_growth_bytes(optimize)
-    seconds, processor = time.perf_counter() - began, time.process_time() - processor
+    end = clock.now()
     cost = problem.cost(result.fluence)
-    on_the_way = [(when, problem.cost(fluence)) for when, fluence in recorded.evaluated[1:]]
+    on_the_way = [(*when, problem.cost(fluence)) for when, fluence in recorded.evaluated[1:]]
     # What the interior point method does in between is not known; it ends at once in the plot.
-    ends = [(seconds, on_the_way[-1][1]), (seconds, cost)]
+    ends = [(*end, on_the_way[-1][-1]), (*end, cost)]
     run = Run(
         name,
         cost,
-        seconds,
-        processor,
+        *end,
         result.evaluations,
         (*on_the_way, *ends),
         result.projected_gradient,
@@ -226,7 +235,7 @@ def _our_run(
 
 
 def _peer_run(problem: BenchProblem, solver: str) -> Run:
-    processor = time.process_time()
+    clock = _Clock()
     given = [
         PeerObjective(
             problem.regions[o.structure].mask(),
@@ -238,22 +247,30 @@ def _peer_run(problem: BenchProblem, solver: str) -> Run:
         for o in problem.objectives
     ]
     result = peer_fluence(problem.influence, given, solver)
+    processor = clock.now()[1]
     # It tells its cost at every evaluation, not when; evaluations take equal times.
-    when = np.linspace(0, result.seconds, len(result.history) + 1)[1:]
-    curve = tuple(zip(when.tolist(), map(float, result.history), strict=True))
+    share = np.linspace(0, 1, len(result.history) + 1)[1:]
+    curve = zip(share * result.seconds, share * processor, result.history, strict=True)
     return Run(
         f"pyRadPlan, {solver}",
         problem.cost(result.fluence),
         result.seconds,
-        time.process_time() - processor,
+        processor,
         len(result.history),
-        curve,
+        tuple(tuple(map(float, point)) for point in curve),
     )
 
 
 def _against(peer: Run, ours: Run) -> Run:
     """The peer's run with how long ours took to come as far."""
-    there = [seconds for seconds, cost in ours.curve if cost <= CLOSE_ENOUGH * peer.cost]
+    there = [when for *when, cost in ours.curve if cost <= CLOSE_ENOUGH * peer.cost]
     if not there:
         return peer
-    return replace(peer, ratio=peer.seconds / min(there), ours_seconds=min(there))
+    seconds, processor = there[0]
+    return replace(
+        peer,
+        ours_seconds=seconds,
+        ours_processor_seconds=processor,
+        ratio=peer.seconds / seconds,
+        processor_ratio=peer.processor_seconds / processor,
+    )

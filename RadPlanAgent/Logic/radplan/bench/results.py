@@ -27,23 +27,30 @@ def optimizer_table(benches: Sequence[CaseBench]) -> str:
     """All runs as a Markdown table."""
     lines = [
         "| case | optimizer | cost | seconds | processor s | evaluations | projected gradient "
-        "| peak memory, of the matrix | ours to 1 % | ratio |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| peak memory, of the matrix | ours to 1 %, s | ratio | processor s | ratio |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for bench in benches:
         for run in bench.runs:
-            gradient = _unless_none(run.projected_gradient, ".1e")
-            memory = _unless_none(run.memory, ".2f")
-            reached = _unless_none(run.ours_seconds, ".1f", " s")
-            lines.append(
-                f"| {bench.case} | {run.name} | {run.cost:.4g} | {run.seconds:.1f} "
-                f"| {run.processor_seconds:.1f} | {run.evaluations} | {gradient} | {memory} "
-                f"| {reached} | {_unless_none(run.ratio, '.0f')} |"
+            cells = (
+                bench.case,
+                run.name,
+                f"{run.cost:.4g}",
+                f"{run.seconds:.1f}",
+                f"{run.processor_seconds:.1f}",
+                f"{run.evaluations}",
+                _unless_none(run.projected_gradient, ".1e"),
+                _unless_none(run.memory, ".2f"),
+                _unless_none(run.ours_seconds, ".1f"),
+                _unless_none(run.ratio, ".0f"),
+                _unless_none(run.ours_processor_seconds, ".1f"),
+                _unless_none(run.processor_ratio, ".0f"),
             )
+            lines.append(f"| {' | '.join(cells)} |")
         if bench.not_to_the_end:
             lines.append(
                 f"| {bench.case} | radplan, to the end | none ({bench.not_to_the_end}) "
-                "| | | | | | | |"
+                "| | | | | | | | | |"
             )
     return "\n".join(lines)
 
@@ -73,7 +80,10 @@ def write_optimizer_bench(folder: Path, benches: Sequence[CaseBench]) -> None:
         folder / "bench.json", {"machine": machine(), "cases": [asdict(b) for b in benches]}
     )
     for bench in benches:
-        curves = [CostCurve(r.name, *zip(*r.curve, strict=True)) for r in bench.runs]
+        curves = []
+        for run in bench.runs:
+            seconds, _, cost = zip(*run.curve, strict=True)
+            curves.append(CostCurve(run.name, seconds, cost))
         title = f"{bench.case}: {bench.beamlets} beamlets, {bench.nonzeros / 1e6:.0f} M entries"
         lowest = min(r.cost for r in bench.runs)
         figure = convergence_figure(title, curves, lowest)
@@ -93,5 +103,5 @@ def write_scaling_bench(folder: Path, bench: ScalingBench) -> None:
     save_png(scaling_figure(bench.case, times), folder / f"scaling_{bench.case}.png")
 
 
-def _unless_none(value: float | None, form: str, unit: str = "") -> str:
-    return "" if value is None else f"{value:{form}}{unit}"
+def _unless_none(value: float | None, form: str) -> str:
+    return "" if value is None else f"{value:{form}}"

@@ -119,9 +119,39 @@ def test_which_slices_are_shown() -> None:
     cold[box((30, -3, -8), (36, 3, -2))] = 58.0
     titles = [p.title for p in pictures_of(DoseImage(GRID, cold))]
     assert "Axial through the largest cold spot of PTV_6000" in titles
-    assert "Axial through the furthest reach of 95 %" in titles
+    assert any("the furthest reach of 95 % of 60 Gy" in title for title in titles)
     # A hot spot in a slice that is shown anyway is not shown twice.
-    assert len(pictures_of(fall_off((10.0, 0, 0)))) == 3
+    titles = [p.title for p in pictures_of(fall_off((10.0, 0, 0)))]
+    assert len(titles) == 3
+    assert titles[0] == "Axial through PTV_6000 centre and the largest hot spot above 110 %"
+
+
+def test_a_spot_has_a_ring_that_does_not_hide_it() -> None:
+    dose = fall_off((10.0, 0, 0))
+    marked, image = plane(dose, "axial", marks_mm=[(10.0, 0.0, 0.0)])
+    _, bare = plane(dose, "axial")
+    x, y = place_of(image, 110.0)
+    assert (x, y) == pytest.approx(place_of(bare, 110.0), abs=0.02)
+    down, across = np.argwhere(np.abs(image - bare).max(axis=2) > 0.2).mean(axis=0)
+    assert (across / image.shape[1], down / image.shape[0]) == pytest.approx((x, y), abs=0.02)
+    assert "the spot of the title" in [t.get_text() for t in marked.findobj(Text)]
+
+
+def test_numbers_and_lines_are_the_same_on_every_slice() -> None:
+    low = structure("PTV_5000", StructureType.TARGET, box((-44, -8, 4), (-26, 8, 12)))
+    case = CASE.with_structures((*CASE.structures, low))
+    labels = {n: n for n in ("PTV_6000", "PTV_5000", "Parotid_L")}
+    seen = {}
+    for z in (0.0, 8.0):
+        figure = dose_plane_figure(
+            case, fall_off(), view="axial", point_mm=(0.0, 0.0, z), prescription_gy=RX_GY,
+            title="T", labels=labels,
+        )  # fmt: skip
+        seen[z] = {t.get_text() for t in figure.findobj(Text)} & {"1", "2", "3"}
+    assert seen == {0.0: {"1", "3"}, 8.0: {"1", "2", "3"}}  # 2 is kept for what is not here
+    legend = next(axes for axes in figure.axes if axes.get_label() == "legend")
+    lines = [line.get_linestyle() for line in legend.get_lines()[-3:]]
+    assert lines == ["-", "--", "--"]  # matplotlib's word for all that is broken
 
 
 def test_a_target_of_a_hostile_name() -> None:

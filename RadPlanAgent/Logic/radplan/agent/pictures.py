@@ -5,7 +5,7 @@ All text on them is structure tokens, doses and titles made here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,9 @@ REPLACED_PERCENT = 80.0
 #: Slices nearer than this to one that is shown already are left out, mm.
 SAME_SLICE_MM = 4.0
 
+#: Which of x, y and z a view looks along.
+_NORMAL = {"sagittal": 0, "coronal": 1, "axial": 2}
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -43,20 +46,30 @@ class Picture:
 
 @dataclass(frozen=True)
 class _Cut:
-    """A slice: the view, a point on it, and why it is shown."""
+    """A slice: the view, a point on it, why it is shown, and the spots to mark on it."""
 
     view: str
     point_mm: Triple
-    what: str
+    what: tuple[str, ...]
+    marks_mm: tuple[Triple, ...] = ()
 
     @property
     def title(self) -> str:
-        return f"{self.view.capitalize()} through {self.what}"
+        return f"{self.view.capitalize()} through {' and '.join(self.what)}"
+
+    def joined(self, other: _Cut) -> _Cut:
+        """One slice for both, through the first spot of the two."""
+        axis = _NORMAL[self.view]
+        point = list(self.point_mm)
+        if not self.marks_mm:
+            point[axis] = other.point_mm[axis]
+        marks = (*self.marks_mm, *other.marks_mm)
+        return _Cut(self.view, tuple(point), (*self.what, *other.what), marks)
 
     @property
     def position_mm(self) -> float:
         """Where the slice is, along its normal."""
-        return self.point_mm[{"sagittal": 0, "coronal": 1, "axial": 2}[self.view]]
+        return self.point_mm[_NORMAL[self.view]]
 
 
 def dose_pictures(
@@ -80,21 +93,13 @@ def dose_pictures(
     """
     from ..figures import dose_plane_figure  # needs matplotlib
 
-    targets = {p.target for p in protocol.prescriptions}
-    labels = {
-        s.name: tokens.token(s.name)
-        for s in case.structures
-        if s.name in targets or s.type is StructureType.OAR
-    }
+    highest_first = sorted(protocol.prescriptions, key=lambda p: -p.dose_gy)
+    targets = [p.target for p in highest_first if p.target in case.names]
+    organs = [s.name for s in case.of_type(StructureType.OAR) if s.name not in targets]
+    labels = {name: tokens.token(name) for name in (*targets, *organs)}
     levels, notes = _levels(protocol, tokens)
     pictures = []
-    shown: list[_Cut] = []
-    for cut in _cuts(case, facts, tokens):
-        if any(
-            c.view == cut.view and abs(c.position_mm - cut.position_mm) < SAME_SLICE_MM
-            for c in shown
-        ):
-            continue
+    for cut in _joined(_cuts(case, facts, tokens)):
         try:
             figure = dose_plane_figure(
                 case,
@@ -106,14 +111,28 @@ def dose_pictures(
                 labels=labels,
                 isodose_percent=levels,
                 notes=notes,
+                marks_mm=cut.marks_mm,
             )
         except InputError:
-            if not shown:
+            if not pictures:
                 raise
             continue  # a spot of the dose beyond the CT
-        shown.append(cut)
         pictures.append(Picture(cut.title, _small_png(figure)))
     return tuple(pictures)
+
+
+def _joined(cuts: Iterable[_Cut]) -> list[_Cut]:
+    """The slices, one for all that is nearer than `SAME_SLICE_MM`."""
+    found: list[_Cut] = []
+    for cut in cuts:
+        for place, other in enumerate(found):
+            near = abs(other.position_mm - cut.position_mm) < SAME_SLICE_MM
+            if other.view == cut.view and near:
+                found[place] = other.joined(cut)
+                break
+        else:
+            found.append(cut)
+    return found
 
 
 def _levels(protocol: Protocol, tokens: StructureTokens) -> tuple[list[float], list[str]]:
@@ -137,21 +156,27 @@ def _levels(protocol: Protocol, tokens: StructureTokens) -> tuple[list[float], l
 def _cuts(case: Case, facts: SpatialFacts, tokens: StructureTokens) -> Iterator[_Cut]:
     center = case.structure(facts.target).occupancy.centroid_mm
     for view in ("axial", "coronal", "sagittal"):
-        yield _Cut(view, center, f"{tokens.token(facts.target)} centre")
+        yield _Cut(view, center, (f"{tokens.token(facts.target)} centre",))
     worst = [spots[0] for p in facts.hot_levels_percent if (spots := facts.hot_spots_above(p))]
     if worst:
         spot = worst[-1]  # of the highest level
         title = f"the largest hot spot above {spot.level_percent:g} %"
-        yield _Cut("axial", spot.peak_mm, title)
+        yield _spot(spot.peak_mm, title)
     else:
-        yield _Cut("axial", facts.maximum_mm, "the highest dose")
+        yield _spot(facts.maximum_mm, "the highest dose")
     if facts.cold_spots:
         coldest = facts.cold_spots[0]
         target = tokens.token(coldest.target)
-        yield _Cut("axial", coldest.lowest_mm, f"the largest cold spot of {target}")
+        yield _spot(coldest.lowest_mm, f"the largest cold spot of {target}")
     spill = facts.spills[0]
     if spill.reach_point_mm is not None and spill.reach_mm >= LEAST_REACH_MM:
-        yield _Cut("axial", spill.reach_point_mm, f"the furthest reach of {spill.percent:g} %")
+        what = f"the furthest reach of {spill.percent:g} % of {spill.prescription_gy:g} Gy"
+        yield _spot(spill.reach_point_mm, what)
+
+
+def _spot(point_mm: Triple, what: str) -> _Cut:
+    """An axial slice through a spot that is marked."""
+    return _Cut("axial", point_mm, (what,), (point_mm,))
 
 
 def _small_png(figure: Figure) -> bytes:

@@ -7,6 +7,7 @@ colours are never taken for a dose, and carry numbers that lead to their names.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,6 +22,7 @@ from .section import (
     AXIAL,
     CORONAL,
     SAGITTAL,
+    LineStyle,
     View,
     dose_plane,
     draw_ct,
@@ -51,6 +53,10 @@ _LINES = {
     StructureType.HELPER: ("black", "white"),
     StructureType.EXTERNAL: ("#8d99a6", "black"),
 }
+#: Lines of targets, in their order; organs are dashed.
+TARGET_LINES: tuple[LineStyle, ...] = ("solid", (0, (7, 1.6, 1.3, 1.6)), (0, (1.2, 1.4)))
+#: Diameter of the ring around a spot.
+_RING_POINTS = 17.0
 _GREY_LEVELS = 40
 #: What is shown beyond the lowest isodose, mm.
 _BORDER_MM = 15.0
@@ -69,6 +75,7 @@ def dose_plane_figure(
     labels: Mapping[str, str],
     isodose_percent: Sequence[float] = ISODOSE_PERCENT,
     notes: Sequence[str] = (),
+    marks_mm: Sequence[Triple] = (),
 ) -> Figure:
     """Draw the dose on one slice, cropped to where dose is.
 
@@ -85,12 +92,15 @@ def dose_plane_figure(
     title : str
         Written as it is.
     labels : mapping of str to str
-        The structures to outline and what each is called on the picture. The body is outlined
-        but not labelled.
+        The structures to outline and what each is called on the picture. Their order gives their
+        numbers and targets their line styles, whichever of them a slice shows. The body is
+        outlined but not labelled.
     isodose_percent : sequence of float
         Where bands begin, % of the prescription.
     notes : sequence of str
         Lines to be read with the doses, in the legend.
+    marks_mm : sequence of tuple of float
+        LPS points on or near the slice that get a thin ring.
 
     Raises
     ------
@@ -115,7 +125,7 @@ def dose_plane_figure(
     extents = [high - low for low, high in (box[seen_from.across], box[seen_from.up])]
     scale = min(most / extent for most, extent in zip(_PICTURE_IN, extents, strict=True))
     wide, high = (scale * extent for extent in extents)
-    rows = len(levels) + 7 + len(notes) + len(shown)
+    rows = len(levels) + 7 + len(notes) + len(shown) + bool(marks_mm)
     total = max(high, rows * _ROW_IN) + _TITLE_IN + _MARGIN_IN
     width = wide + _LEGEND_IN + 2 * _MARGIN_IN
     figure = new_figure(width, total)
@@ -127,7 +137,11 @@ def dose_plane_figure(
     if plane is not None:
         isodoses_gy = {p: p * prescription_gy / 100 for p in levels}
         draw_isodoses(axes, dose.grid, seen_from, plane, isodoses_gy, _BAND_ALPHA)
-    outlined = _draw_outlines(axes, shown, seen_from, position)
+    order = _Order.of(case, labels)
+    rings = [np.array([m[2 - seen_from.across], m[2 - seen_from.up]]) for m in marks_mm]
+    outlined = _draw_outlines(axes, shown, seen_from, position, order, rings)
+    for ring in rings:
+        _draw_ring(axes, *ring)
     draw_orientation(axes, seen_from)
     draw_scale_bar(axes, 20.0 if max(extents) < 100 else 50.0)
     figure.text(
@@ -147,8 +161,28 @@ def dose_plane_figure(
         highest_gy,
         [(s, labels[s.name]) for s in outlined],
         notes,
+        order,
+        bool(marks_mm),
     )
     return figure
+
+
+@dataclass(frozen=True)
+class _Order:
+    """Numbers and target line styles of the structures that all pictures of a case share."""
+
+    numbers: Mapping[str, int]
+    target_lines: Mapping[str, LineStyle]
+
+    @classmethod
+    def of(cls, case: Case, labels: Mapping[str, str]) -> _Order:
+        types = {s.name: s.type for s in case.structures}
+        known = [name for name in labels if types.get(name) is not StructureType.EXTERNAL]
+        targets = [name for name in known if types.get(name) is StructureType.TARGET]
+        return cls(
+            {name: number for number, name in enumerate(known, start=1)},
+            {name: TARGET_LINES[k % len(TARGET_LINES)] for k, name in enumerate(targets)},
+        )
 
 
 def _cropped_mm(
@@ -181,20 +215,29 @@ def _cropped_mm(
 
 
 def _draw_outlines(
-    axes: Axes, shown: Sequence[Structure], view: View, position_mm: float
+    axes: Axes,
+    shown: Sequence[Structure],
+    view: View,
+    position_mm: float,
+    order: _Order,
+    rings: Sequence[np.ndarray],
 ) -> list[Structure]:
     """Outline structures and number all but the body; return those numbered, in order."""
+    shown = sorted(shown, key=lambda s: order.numbers.get(s.name, 0))
     numbered: list[Structure] = []
     paths: list[np.ndarray] = []
     for structure in shown:
         color, halo = _LINES[structure.type]
-        path = draw_outline(axes, structure, view, position_mm, color=color, halo=halo)
+        line = order.target_lines.get(structure.name, "solid")
+        path = draw_outline(
+            axes, structure, view, position_mm, color=color, halo=halo, target_line=line
+        )
         path = path[_inside(axes, path)]
         if len(path) and structure.type is not StructureType.EXTERNAL:
             numbered.append(structure)
             paths.append(path)
-    for number, place in enumerate(_tag_places(axes, paths), start=1):
-        _draw_tag(axes, place, number, numbered[number - 1])
+    for structure, place in zip(numbered, _tag_places(axes, paths, rings), strict=True):
+        _draw_tag(axes, place, order.numbers[structure.name], structure)
     return numbered
 
 
@@ -210,14 +253,18 @@ def _inside(axes: Axes, points: np.ndarray) -> np.ndarray:
     )
 
 
-def _tag_places(axes: Axes, paths: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Where each outline carries its number: far from other outlines and numbers."""
+def _tag_places(
+    axes: Axes, paths: Sequence[np.ndarray], rings: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Where each outline carries its number: far from other outlines, numbers and rings."""
     enough = 0.08 * abs(np.subtract(*axes.get_xlim()))
     places: list[np.ndarray] = []
     for k, path in enumerate(paths):
         others = [p for j, p in enumerate(paths) if j != k]
         room = np.full(len(path), enough)
-        for points, weight in [(p, 1.0) for p in others] + [(p[None], 1.5) for p in places]:
+        for points, weight in [(p, 1.0) for p in others] + [
+            (p[None], 1.5) for p in (*places, *rings)
+        ]:
             gaps = np.linalg.norm(path[:, None] - points[None], axis=2).min(axis=1)
             room = np.minimum(room, gaps / weight)
         places.append(path[int(np.argmax(room))])
@@ -244,6 +291,21 @@ def _draw_tag(axes: Axes, place: np.ndarray, number: int, structure: Structure) 
     )
 
 
+def _draw_ring(axes: Axes, across: float, up: float) -> None:
+    """Draw a thin ring, white within black, that hides nothing of what it surrounds."""
+    axes.plot(
+        [across],
+        [up],
+        marker="o",
+        markersize=_RING_POINTS,
+        markerfacecolor="none",
+        markeredgecolor="white",
+        markeredgewidth=1.1,
+        path_effects=[withStroke(linewidth=2.6, foreground="black")],
+        zorder=5,
+    )
+
+
 def _highest(
     plane_gy: np.ndarray, grid: Grid, view: View, box: Sequence[tuple[float, float]]
 ) -> float:
@@ -262,6 +324,8 @@ def _draw_legend(
     highest_gy: float | None,
     outlined: Sequence[tuple[Structure, str]],
     notes: Sequence[str],
+    order: _Order,
+    ring: bool,
 ) -> None:
     """Stack the dose bands, hot at the top, and list the outlines; inches, y downwards."""
     y = _TITLE_IN + 0.12
@@ -294,16 +358,19 @@ def _draw_legend(
     y += 0.5 * _ROW_IN
     axes.text(0.0, y, "Outlines", fontsize=10.5, fontweight="bold", va="center")
     y += 1.1 * _ROW_IN
-    for number, (structure, label) in enumerate(outlined, start=1):
+    for structure, label in outlined:
         target = structure.type is StructureType.TARGET
-        _draw_tag(axes, np.array([0.1, y]), number, structure)
+        _draw_tag(axes, np.array([0.1, y]), order.numbers[structure.name], structure)
         axes.plot(
             [0.26, 0.6],
             [y, y],
             color="white" if target else "black",
             lw=1.7,
-            ls="-" if target else (0, (3.7, 1.6)),
+            ls=order.target_lines[structure.name] if target else (0, (3.7, 1.6)),
             path_effects=[withStroke(linewidth=3.2, foreground=INK if target else "#cccccc")],
         )
         axes.text(0.68, y, short_text(label, 22), fontsize=9.5, va="center")
         y += _ROW_IN
+    if ring:
+        _draw_ring(axes, 0.3, y)
+        axes.text(0.68, y, "the spot of the title", fontsize=9.5, va="center")

@@ -19,6 +19,8 @@ from ..colors import Rgb
 from ..errors import InputError
 from ..geometry import Grid, Triple
 
+#: A line style of matplotlib's: a name, or an offset and lengths of strokes and gaps.
+LineStyle = str | tuple[float, tuple[float, ...]]
 #: Soft-tissue window of the CT, Hounsfield units (level 40, width 400).
 CT_WINDOW_HU = (-160.0, 240.0)
 #: Colour of an isodose by % of the prescription, cold to hot; between them the next lower holds.
@@ -171,8 +173,9 @@ def draw_outline(
     *,
     color: Rgb | str,
     halo: str = "black",
+    target_line: LineStyle = "solid",
 ) -> np.ndarray | None:
-    """Outline a structure: targets and the body solid, organs dashed, all but the body haloed.
+    """Outline a structure: the body solid, organs dashed, all but the body haloed.
 
     Returns
     -------
@@ -195,7 +198,7 @@ def draw_outline(
         [0.5],
         colors=[color],
         linewidths=1.0 if external else 1.7,
-        linestyles="solid" if target or external else "dashed",
+        linestyles=[target_line if target else "solid" if external else "dashed"],
     )
     if not external:
         lines.set_path_effects([withStroke(linewidth=2.9, foreground=halo, alpha=0.75)])

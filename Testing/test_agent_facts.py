@@ -70,6 +70,15 @@ def test_a_goal_missed_by_little_does_not_read_as_met() -> None:
     assert "20.004 Gy, limit ≤ 20 Gy: missed by 0.004 Gy" in facts["Parotid_L"].sentence
 
 
+def test_goals_without_a_value_are_told_once() -> None:
+    card, _ = scorecard(60.0, 20.0)
+    absent = [r.goal for r in card.goals if r.met is None]
+    assert "G4 Brainstem" in protocol_text(PROTOCOL, TOKENS)
+    told = protocol_text(PROTOCOL, TOKENS, absent)
+    assert "Brainstem" not in told and "G3 OAR_1" in told and "G2 Parotid_L" in told
+    assert (told + scorecard_text(card, TOKENS)).count("Brainstem") == 1
+
+
 def test_goals_come_by_priority_and_missed_first() -> None:
     card, _ = scorecard(target_gy=50.0, parotid_gy=30.0, other_gy=40.0)
     facts = goal_facts(card, TOKENS)

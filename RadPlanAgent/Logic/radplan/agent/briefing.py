@@ -59,10 +59,11 @@ def case_text(view: View) -> str:
     """Anatomy and protocol."""
     s = view.situation
     facts = anatomy_facts(s.case, s.protocol, s.structures.occupancies)
+    absent = [r.goal for r in s.best.scorecard.goals if r.met is None]
     return "\n\n".join(
         (
             section("Anatomy", anatomy_text(facts, view.tokens)),
-            section("Protocol", protocol_text(s.protocol, view.tokens)),
+            section("Protocol", protocol_text(s.protocol, view.tokens, absent)),
         )
     )
 

@@ -7,7 +7,7 @@ structures, goals and objectives by their tokens only (`radplan.agent.tokens`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..metrics import StructureDose
@@ -156,8 +156,13 @@ def dvh_text(
     return table(header, rows)
 
 
-def protocol_text(protocol: Protocol, tokens: StructureTokens) -> str:
-    """Prescription and goals by priority; nothing of the protocol's free text."""
+def protocol_text(
+    protocol: Protocol, tokens: StructureTokens, left_out: Collection[ClinicalGoal] = ()
+) -> str:
+    """Prescription and goals by priority; nothing of the protocol's free text.
+
+    Goals that cannot be evaluated may be left out: `scorecard_text` names them.
+    """
     goal_tokens = GoalTokens(protocol)
     prescriptions = ", ".join(
         f"{tokens.token(p.target)} {p.dose_gy:g} Gy" for p in protocol.prescriptions
@@ -167,10 +172,11 @@ def protocol_text(protocol: Protocol, tokens: StructureTokens) -> str:
         f"Prescription: {prescriptions}; {protocol.fractions} fractions. Every plan is scaled so "
         f"that {protocol.coverage} of {primary} is {protocol.primary.dose_gy:g} Gy."
     ]
-    for priority in sorted({g.priority for g in protocol.goals}):
+    told = [g for g in protocol.goals if g not in left_out]
+    for priority in sorted({g.priority for g in told}):
         goals = [
             f"{goal_tokens.token(g)} {tokens.token(g.structure)} {_limit(g, with_metric=True)}"
-            for g in protocol.goals
+            for g in told
             if g.priority == priority
         ]
         lines.append(f"Priority {priority} ({PRIORITY_WORDS[priority]}): {'; '.join(goals)}")

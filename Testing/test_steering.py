@@ -188,14 +188,36 @@ def test_hostile_actions(values):
 # Preview -----------------------------------------------------------------------------------------
 
 
-def test_a_preview_leaves_no_trace_and_tells_what_steering_does(session):
+def test_a_preview_leaves_no_trace_and_tells_where_steering_leads(session):
+    def gland_gy(plan):
+        return plan.structure_doses["Gland"].mean_gy
+
+    first_gy = gland_gy(session.best)
     before = (session.best, list(session.steps), session.history, kept_on_disk(session))
     quick = preview(session, SPARE_GLAND, iterations=12)
     assert (session.best, session.steps, session.history, kept_on_disk(session)) == before
-    step = steer(session, SPARE_GLAND, "", WHO)
-    assert quick.step.scorecard.to_dict() == step.scorecard.to_dict()
+    steer(session, SPARE_GLAND, "", WHO)
+    moved_gy = gland_gy(session.best) - first_gy
+    assert moved_gy < -0.5
+    assert gland_gy(quick) - first_gy == pytest.approx(moved_gy, rel=0.2)
     assert quick.dose_gy.dtype == np.float32
     assert quick.dose_gy.shape == session.influence.grid.shape
+
+
+def test_a_preview_is_the_plan_of_its_fluence_and_covers_the_target(session):
+    quick = preview(session, RUINOUS, iterations=3)
+    expected = session.influence.dose_gy(quick.fluence)
+    assert quick.dose_gy == pytest.approx(expected, rel=1e-5, abs=1e-4)
+    covered = session.evaluator.coverage_gy(quick.dose_gy)
+    prescribed = session.protocol.primary.dose_gy
+    assert prescribed <= covered == pytest.approx(prescribed, rel=1e-6)
+
+
+def test_a_preview_ends_at_once_when_cancelled(session):
+    asked = []
+    with pytest.raises(CancelledError):
+        preview(session, RUINOUS, 50, lambda: asked.append(1) or len(asked) > 2)
+    assert len(asked) == 3
 
 
 def test_steps_are_the_same_with_and_without_previews_between(session):

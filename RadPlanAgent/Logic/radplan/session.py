@@ -39,6 +39,7 @@ from .optimize import (
     SolverSettings,
     StructureIndex,
     optimize_fluence,
+    sketch_fluence,
 )
 from .plan_history import CURRENT, PlanHistory, history_of
 from .progress import CancelRequested, ProgressReport, check_cancelled, never, silent
@@ -278,7 +279,6 @@ class PlanningSession:
     def preview(
         self,
         proposal: Proposal,
-        settings: SolverSettings | None = None,
         progress: ProgressReport = silent,
         cancel_requested: CancelRequested = never,
     ) -> Plan:
@@ -294,12 +294,38 @@ class PlanningSession:
         result = self._optimized(
             objectives,
             self.best.fluence,
-            settings or self.settings.trial,
+            self.settings.trial,
             progress,
             cancel_requested,
         )
         fluence, _ = self._normalized(result.fluence)
         return self._evaluated(replace(self.best.step, index=len(self.steps)), fluence)
+
+    def sketch(
+        self,
+        proposal: Proposal,
+        iterations: int,
+        cancel_requested: CancelRequested = never,
+    ) -> Plan:
+        """What a proposal on the best plan would lead to, at a glance; nothing is recorded.
+
+        Quicker and rougher than `preview`: see `sketch_fluence`. Dose and scorecard are those of
+        the fluence found, on all voxels.
+
+        Raises
+        ------
+        InputError
+            If an action is not allowed.
+        CancelledError
+        """
+        objectives, _ = self._objectives_after(proposal)
+        problem = self._problem_for(objectives)
+        fluence = sketch_fluence(problem, self.best.fluence, iterations, cancel_requested)
+        dose_gy = self.influence.dose_gy(fluence)
+        # A little more, so that single precision does not miss the prescription by a rounding.
+        scale = (1 + ROUNDING) * self._coverage_scale(dose_gy)
+        step = replace(self.best.step, index=len(self.steps))
+        return self._judged(step, fluence * scale, dose_gy * np.float32(scale))
 
     def try_out(
         self,
@@ -477,7 +503,9 @@ class PlanningSession:
         return result
 
     def _evaluated(self, step: Step, fluence: np.ndarray) -> Plan:
-        dose_gy = self.influence.dose_gy(fluence)
+        return self._judged(step, fluence, self.influence.dose_gy(fluence))
+
+    def _judged(self, step: Step, fluence: np.ndarray, dose_gy: np.ndarray) -> Plan:
         doses = self.evaluator.structure_doses(dose_gy)
         scorecard = self.evaluator.scorecard(doses, step.index)
         return Plan(replace(step, scorecard=scorecard), fluence, dose_gy, doses)
@@ -563,18 +591,23 @@ class PlanningSession:
     def _normalized(self, fluence: np.ndarray) -> tuple[np.ndarray, float]:
         """The fluence scaled so that the primary target's coverage is exactly as prescribed."""
         primary = self.protocol.primary
-        covered_gy = self.evaluator.coverage_gy(self.influence.dose_gy(fluence))
-        if covered_gy <= 0:
-            raise InputError(
-                f"target {primary.target} gets no dose: {self.protocol.coverage} is 0 Gy; check "
-                "that the beams cover it"
-            )
-        scale = primary.dose_gy / covered_gy
+        scale = self._coverage_scale(self.influence.dose_gy(fluence))
         # Doses are sums in single precision: a second look takes up what rounding left, and a
         # little more, so that the prescription is reached and not missed by a rounding.
         reached_gy = self.evaluator.coverage_gy(self.influence.dose_gy(fluence * scale))
         scale *= (1 + ROUNDING) * primary.dose_gy / reached_gy
         return fluence * scale, scale
+
+    def _coverage_scale(self, dose_gy: np.ndarray) -> float:
+        """What a dose is to be multiplied by for the primary target's coverage."""
+        primary = self.protocol.primary
+        covered_gy = self.evaluator.coverage_gy(dose_gy)
+        if covered_gy <= 0:
+            raise InputError(
+                f"target {primary.target} gets no dose: {self.protocol.coverage} is 0 Gy; check "
+                "that the beams cover it"
+            )
+        return primary.dose_gy / covered_gy
 
 
 def with_undone(steps: Sequence[Step], current: Step) -> tuple[Step, ...]:

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from .agent.actions import Action, action_from_dict
 from .agent.trajectory import Proposal, Step
 from .errors import InputError
-from .optimize import SolverSettings
 from .progress import CancelRequested, ProgressReport, never, silent
 from .session import Plan, PlanningSession
 
@@ -19,7 +18,7 @@ PERSON = "person"
 #: Authors of steps and reviews begin with this when they are people.
 PERSON_PREFIX = "person:"
 #: Iterations of a preview: enough to see where a change leads while a slider moves.
-PREVIEW_ITERATIONS = 15
+PREVIEW_ITERATIONS = 20
 MOST_PREVIEW_ITERATIONS = 200
 #: Texts that a person may enter, characters.
 LONGEST_NAME, LONGEST_TEXT = 100, 2000
@@ -110,8 +109,7 @@ def preview(
     _require_plan(session)
     if not 1 <= iterations <= MOST_PREVIEW_ITERATIONS:
         raise InputError(f"iterations of a preview must be 1 … {MOST_PREVIEW_ITERATIONS}")
-    settings = SolverSettings(max_iterations=iterations, sample_first=False)
-    return session.preview(_proposal(actions, "", ""), settings, cancel_requested=cancel_requested)
+    return session.sketch(_proposal(actions, "", ""), iterations, cancel_requested)
 
 
 def undo(session: PlanningSession, author: str) -> Step:

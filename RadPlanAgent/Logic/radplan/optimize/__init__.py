@@ -6,7 +6,7 @@ from .fall_off import fall_off_levels_gy
 from .objectives import FLUENCE, OBJECTIVE_FUNCTIONS, ROUGHNESS, Objective
 from .problem import FluenceProblem
 from .roughness import FluenceRoughness
-from .solver import FluenceResult, SolverSettings, optimize_fluence
+from .solver import FluenceResult, SolverSettings, optimize_fluence, sketch_fluence
 from .voxels import StructureIndex
 
 __all__ = [
@@ -26,4 +26,5 @@ __all__ = [
     "fall_off_levels_gy",
     "optimize_constrained",
     "optimize_fluence",
+    "sketch_fluence",
 ]

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from scipy.optimize import minimize
 
+from ..errors import CancelledError
 from ..progress import CancelRequested, ProgressReport, never, silent
 from .interior_point import minimize_to_the_end, require_quadratic
 from .problem import FluenceProblem
@@ -158,6 +159,43 @@ def optimize_fluence(
     )
 
 
+def sketch_fluence(
+    problem: FluenceProblem,
+    start: np.ndarray,
+    iterations: int,
+    cancel_requested: CancelRequested = never,
+) -> np.ndarray:
+    """Take a few steps down, for a person who waits to see where a change leads.
+
+    Unlike `optimize_fluence`, it looks at a sample of the voxels of large structures to the end
+    and computes no exact costs: its result is to be looked at, not to be kept.
+
+    Parameters
+    ----------
+    problem : FluenceProblem
+    start : ndarray of float64, (n_beamlets,)
+        Close to what is wanted, such as the current plan.
+    iterations : int
+    cancel_requested
+        Asked every iteration.
+
+    Returns
+    -------
+    ndarray of float64, (n_beamlets,)
+
+    Raises
+    ------
+    CancelledError
+    """
+    settings = SolverSettings(max_iterations=iterations)
+    descent = _Descent(problem, start, settings, silent, cancel_requested)
+    with single_blas_thread():
+        cancelled = not descent.run_on_sample()
+    if cancelled:
+        raise CancelledError("cancelled")
+    return descent.fluence
+
+
 class _Descent:
     """L-BFGS-B on the rows that count, and the looks at all others in between.
 
@@ -197,6 +235,14 @@ class _Descent:
         except _CancelledError:
             return "cancelled"
         return "iteration limit"
+
+    def run_on_sample(self) -> bool:
+        """Descend on the sample only; returns False if that was cancelled."""
+        try:
+            self._minimize(self._settings.max_iterations, self._settings.relative_improvement)
+        except _CancelledError:
+            return False
+        return True
 
     def _minimize(self, most_iterations: int, relative_improvement: float) -> bool:
         """Minimize on the voxels looked at; returns whether that converged."""

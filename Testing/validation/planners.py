@@ -81,7 +81,7 @@ def main() -> None:
                 rows.setdefault(key, result)
             else:
                 rows[(*key, folder.name)] = result
-    print("| case | planner | steps (kept) | all goals met at | goals | HI | CI | mean doses, Gy |")
+    print("| case | planner | steps (kept) | all goals met at | goals | HI | CI | means, Gy |")
     print("|---|---|---|---|---|---|---|---|")
     for r in sorted(rows.values(), key=lambda r: (r.protocol.name, r.case, r.planner != "none")):
         means = ", ".join(f"{o} {m:.1f}" for o, m in r.organ_means().items() if m >= 1)

@@ -8,6 +8,7 @@ import pytest
 
 from radplan.agent.actions import ChangeDose, ChangeWeight, apply_actions
 from radplan.agent.assessment import Assessment, Problem
+from radplan.agent.changes import MOST_GOALS, goals_text
 from radplan.agent.memory import memory_text
 from radplan.agent.rules import RulesPlanner
 from radplan.agent.trajectory import (
@@ -18,6 +19,9 @@ from radplan.agent.trajectory import (
     hold_expectations,
 )
 from radplan.agent.view import view_of
+from radplan.metrics import parse_metric
+from radplan.protocol import ClinicalGoal
+from radplan.scorecard import GoalResult
 from scripted_replies import phantom_session
 
 SEEN = Assessment(
@@ -128,6 +132,75 @@ def test_only_what_changed_is_told(session):
     assert "did: G4 OAR_1 mean" in text
     assert "3 goals the same" in text
     assert "G1" not in text
+
+
+def with_goals(situation, goals, before, after):
+    """The situation with other goals of one organ, and a step that moved their values."""
+    protocol = replace(situation.protocol, goals=tuple(goals))
+
+    def card(step, values):
+        results = tuple(
+            GoalResult(g, v, v <= g.value, g.value - v, (g.value - v) / g.value)
+            for g, v in zip(goals, values, strict=True)
+        )
+        return replace(step, scorecard=replace(step.scorecard, protocol=protocol, goals=results))
+
+    first = situation.steps[0]
+    steps = (card(first, before), card(replace(first, index=1, base=0), after))
+    return replace(situation, protocol=protocol, steps=steps, best=steps[0])
+
+
+def told(situation) -> str:
+    view = view_of(situation)
+    return goals_text(view.steps[0], view.steps[1], view)
+
+
+def volume_goal(level: int, value: float, priority: int = 3) -> ClinicalGoal:
+    return ClinicalGoal(
+        "Gland", parse_metric(f"V{level}Gy"), "<=", value, "%", priority, f"Gland V{level} {value}"
+    )
+
+
+def test_new_verdicts_and_must_goals_are_always_told(session):
+    """However small they are beside many larger changes."""
+    large = [volume_goal(level, 50.0) for level in range(1, MOST_GOALS + 4)]
+    goals = [*large, volume_goal(30, 50.0, priority=1), volume_goal(31, 50.0), volume_goal(32, 50)]
+    count = len(large)
+    before = [20.0] * count + [30.0, 49.98, 40.0]
+    after = [10.0] * count + [31.0, 50.02, 40.0]
+    text = told(with_goals(session.situation, goals, before, after))
+    parts = text.split("; ")
+    assert parts[0] == f"G{count + 2} OAR_1 V31Gy 49.980 → 50.020 % now MISSED"
+    assert parts[1] == f"G{count + 1} OAR_1 V30Gy 30.0 → 31.0 % worse"
+    assert parts[-2:] == [f"{count - MOST_GOALS + 2} smaller changes", "1 goals the same"]
+    assert len(parts) == MOST_GOALS + 2
+
+
+def test_goals_of_one_value_are_told_once(session):
+    goals = [volume_goal(30, 30.0), volume_goal(30, 45.0), volume_goal(40, 30.0)]
+    situation = with_goals(session.situation, goals, [25.0, 25.0, 10.0], [35.0, 35.0, 10.0])
+    assert told(situation) == (
+        "G1/G2 OAR_1 V30Gy 25.0 → 35.0 % worse, G1 now MISSED; 1 goals the same"
+    )
+
+
+def test_what_has_no_goal_is_told(session):
+    """Means, ends and the index of what the protocol does not limit; nothing that stayed."""
+    situation = made_up(session.situation, STEPS[0])
+    step = situation.steps[1]
+    target, organ = situation.protocol.primary.target, "Cord"
+    card = step.scorecard
+    structures = {name: dict(values) for name, values in card.structures.items()}
+    structures[organ]["mean_gy"] += 1.0
+    structures[target]["D98%_gy"] -= 0.5
+    card = replace(card, structures=structures, conformity_index=card.conformity_index - 0.02)
+    steps = (situation.steps[0], replace(step, scorecard=card))
+    text = memory_text(view_of(replace(situation, steps=steps, best=steps[1])))
+    line = next(x for x in text.splitlines() if "without a goal" in x)
+    assert "SpinalCord mean" in line and f"{target} D98% " in line and f"{target} CI " in line
+    assert "D2%" not in line and "HI" not in line and "OAR_1" not in line
+    unchanged = made_up(session.situation, STEPS[0])
+    assert "without a goal" not in memory_text(view_of(unchanged))
 
 
 def test_the_best_plan_is_always_there(session):

@@ -8,18 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..scorecard import Scorecard
+from .changes import elsewhere_text, goals_text
 from .facts import table
 from .guard import Movement, movements
-from .quality import goal_effect
-from .tokens import GoalTokens
 from .trajectory import Step
 from .view import View
 
 #: Steps that are told in full.
 LENGTH = 4
-#: Goals whose changes are told of one step, the largest first.
-MOST_GOALS = 10
 
 
 def memory_text(view: View, length: int = LENGTH) -> str:
@@ -45,7 +41,8 @@ def memory_text(view: View, length: int = LENGTH) -> str:
         lines += ["", "Older steps, condensed:", *_condensed(older, view)]
     if tried and best.index:
         first = view.steps[0]
-        lines += ["", f"Best plan against the first plan: {_goal_changes(first, best, view)}"]
+        lines += ["", f"Best plan against the first plan: {goals_text(first, best, view)}"]
+        lines += _elsewhere(first, best, view)
     for step in recent:
         lines += ["", *_told(step, view)]
     if not tried:
@@ -66,7 +63,8 @@ def _told(step: Step, view: View) -> list[str]:
     for action, change in zip(step.actions, step.changes, strict=True):
         reason = f" (because: {action.reason})" if action.reason else ""
         lines.append(f"  changed: {change}{reason}")
-    lines.append(f"  did: {_goal_changes(base, step, view)}")
+    lines.append(f"  did: {goals_text(base, step, view)}")
+    lines += _elsewhere(base, step, view)
     seen = [e for e in step.expectations if e.observed]
     wrong = [e for e in seen if not e.held]
     if seen:
@@ -80,44 +78,17 @@ def _told(step: Step, view: View) -> list[str]:
     return lines
 
 
+def _elsewhere(before: Step, after: Step, view: View) -> list[str]:
+    """The line of what has no goal, if there is anything to tell."""
+    text = elsewhere_text(before, after, view)
+    return [f"  without a goal: {text}"] if text else []
+
+
 def fate(step: Step) -> str:
     """What became of a step, in a few words."""
     if step.kept:
         return "KEPT, it became the best plan"
     return f"UNDONE, {step.shortcoming}" if step.shortcoming else "UNDONE, no better"
-
-
-def _goal_changes(before: Step, after: Step, view: View) -> str:
-    """Goals that changed, the largest changes first, by their ids."""
-    changed = changed_goals(before.scorecard, after.scorecard, view.goals)
-    same = len(after.scorecard.evaluable) - len(changed)
-    parts = [text for _, text in changed[:MOST_GOALS]]
-    if len(changed) > MOST_GOALS:
-        parts.append(f"{len(changed) - MOST_GOALS} smaller changes")
-    if same:
-        parts.append(f"{same} goals the same")
-    return "; ".join(parts) or "nothing changed"
-
-
-def changed_goals(
-    before: Scorecard, after: Scorecard, goals: GoalTokens
-) -> list[tuple[float, str]]:
-    """Size (share of the limit) and text of every goal's change, the largest first."""
-    found = []
-    for b, a in zip(before.goals, after.goals, strict=True):
-        effect = goal_effect(b, a)
-        if effect in ("", "same"):
-            continue
-        goal = a.goal
-        places = 1 if goal.unit else 3
-        text = (
-            f"{goals.token(goal)} {goal.structure} {goal.metric} "
-            f"{b.achieved:.{places}f} → {a.achieved:.{places}f} {goal.unit}".rstrip()
-        )
-        verdict = f"{effect}, now {'met' if a.met else 'MISSED'}" if a.met != b.met else effect
-        size = abs(a.achieved - b.achieved) / max(abs(goal.value), 1e-9)
-        found.append((size, f"{text} {verdict}"))
-    return sorted(found, key=lambda item: -item[0])
 
 
 def _condensed(steps: Sequence[Step], view: View) -> list[str]:

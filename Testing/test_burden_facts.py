@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from radplan.agent.burden_facts import burdens_text
-from radplan.agent.quality import organ_burden
+from radplan.agent.quality import MOST_PARTS, PlanQuality, organ_burden, plan_quality
 from radplan.agent.view import view_of
 from radplan.case import DoseImage
 from scripted_replies import phantom_session
@@ -69,3 +69,33 @@ def test_goals_that_are_met_need_no_parts(situation):
     assert "outside targets" not in burdens_text(
         view_of(replace(situation, steps=steps, best=best))
     )
+
+
+def test_why_a_burden_gained_nothing_is_told_in_parts():
+    """The largest parts first, the small ones summed up, the whole from both plans."""
+    organs = [f"Organ_{n}" for n in range(MOST_PARTS + 2)]
+
+    def quality(changes):
+        return PlanQuality((0.0,) * 9, (1e-3,) * 9, tuple(zip(organs, changes, strict=True)))
+
+    before = quality([1.0] * len(organs))
+    changes = [0.01 * n for n in range(1, len(organs) + 1)]
+    text = quality([1.0 + c for c in changes]).shortcoming(before)
+    assert "burden 8.000 → 8.360, not below 7.976" in text
+    assert "(Organ_7 +0.080, Organ_6 +0.070" in text
+    assert text.endswith("Organ_2 +0.030, all others +0.030)")
+    assert not quality([0.99] * len(organs)).shortcoming(before)
+    assert before.shortcoming(before).endswith("not below 7.976")  # nothing moved, no parts
+
+
+def test_the_parts_of_a_burden_are_told_without_names(situation):
+    card, protocol = situation.best.scorecard, situation.protocol
+    structures = {name: dict(values) for name, values in card.structures.items()}
+    structures["Gland"]["mean_gy"] += 2.0
+    worse = replace(card, structures=structures, conformity_index=card.conformity_index - 0.01)
+    before, after = (
+        plan_quality(c, protocol, situation.organs, situation.external) for c in (card, worse)
+    )
+    text = after.shortcoming(before)
+    assert f"(Gland {0.3 * 2.0 / protocol.highest.dose_gy:+.3f}, nonconformity +0.002)" in text
+    assert "Gland" not in view_of(situation).tokens.hide(text)

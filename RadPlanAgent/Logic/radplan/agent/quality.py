@@ -32,6 +32,9 @@ WISH_TOLERANCE = 0.02
 RELATIVE_TOLERANCE = 0.01
 #: A burden must fall by more than this share to count.
 BURDEN_TOLERANCE = 3e-3
+#: Parts of the burden that are told of one step, the largest changes first, and the least told.
+MOST_PARTS = 6
+LEAST_PART = 5e-4
 #: A goal's value that moves by less than this share of its limit stays the same.
 SAME_SHARE = 0.005
 #: A step that leaves less than this share of its prescription to 98 % of a target has lost it.
@@ -67,14 +70,19 @@ class PlanQuality:
         `NEAR_MAXIMUM` and `BODY_MAXIMUM`.
     tolerances : tuple of float
         Of each tier.
-    burden : float
+    burden_parts : tuple of (str, float)
         What organs get, relative to their limits, what goals are missed by, and how uneven and
-        loose the dose to the target is.
+        loose the dose to the target is: each by its name.
     """
 
     tiers: tuple[float, ...]
     tolerances: tuple[float, ...]
-    burden: float
+    burden_parts: tuple[tuple[str, float], ...]
+
+    @property
+    def burden(self) -> float:
+        """Sum of all parts."""
+        return sum(part for _, part in self.burden_parts)
 
     def shortcoming(self, other: PlanQuality) -> str:
         """Why this plan is not better than another, in a few words; empty if it is."""
@@ -86,9 +94,26 @@ class PlanQuality:
                 return f"worse in {name}"
             if mine < theirs - slack:
                 return ""
-        if self.burden < other.burden * (1 - BURDEN_TOLERANCE):
+        allowed = other.burden * (1 - BURDEN_TOLERANCE)
+        if self.burden < allowed:
             return ""
-        return "organs, homogeneity and conformity together gained nothing"
+        return (
+            "organs, homogeneity and conformity together gained nothing: burden "
+            f"{other.burden:.3f} → {self.burden:.3f}, not below {allowed:.3f}"
+            f"{self._parts_against(other)}"
+        )
+
+    def _parts_against(self, other: PlanQuality) -> str:
+        """What moved the burden, the largest parts first."""
+        pairs = zip(self.burden_parts, other.burden_parts, strict=True)
+        moved = [(name, mine - theirs) for (name, mine), (_, theirs) in pairs]
+        told = [part for part in moved if abs(part[1]) >= LEAST_PART]
+        told = sorted(told, key=lambda part: -abs(part[1]))[:MOST_PARTS]
+        texts = [f"{name} {change:+.3f}" for name, change in told]
+        rest = sum(change for _, change in moved) - sum(change for _, change in told)
+        if told and abs(rest) >= LEAST_PART:
+            texts.append(f"all others {rest:+.3f}")
+        return f" ({', '.join(texts)})" if texts else ""
 
 
 def plan_quality(
@@ -98,12 +123,15 @@ def plan_quality(
     rank = scorecard.rank()
     shortfall = target_shortfall(scorecard, protocol) + hot_spot(scorecard, protocol, external)
     tiers = (*rank[:4], shortfall, *rank[4:])
-    burden = sum(organ_burden(scorecard, protocol, organ) for organ in organs)
-    burden += sum(rank[1::2]) + shortfall
-    burden += INHOMOGENEITY_COST * inhomogeneity(scorecard, protocol)
-    burden += NONCONFORMITY_COST * (1 - scorecard.conformity_index)
+    parts = (
+        *((organ, organ_burden(scorecard, protocol, organ)) for organ in organs),
+        ("missed goals", sum(rank[1::2])),
+        ("cold or hot spots", shortfall),
+        ("inhomogeneity", INHOMOGENEITY_COST * inhomogeneity(scorecard, protocol)),
+        ("nonconformity", NONCONFORMITY_COST * (1 - scorecard.conformity_index)),
+    )
     tolerances = (STRICT_TOLERANCE,) * 5 + (WISH_TOLERANCE,) * (len(tiers) - 5)
-    return PlanQuality(tiers, tolerances, burden)
+    return PlanQuality(tiers, tolerances, parts)
 
 
 def target_shortfall(scorecard: Scorecard, protocol: Protocol) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -47,6 +48,19 @@ def test_round_trip_through_json(action):
 @pytest.mark.parametrize("action", GOOD, ids=lambda a: a.kind)
 def test_every_action_can_be_told(action):
     assert describe_action(action, OBJECTIVES)
+
+
+@pytest.mark.parametrize("action", GOOD, ids=lambda a: a.kind)
+def test_objectives_of_one_structure_and_function_can_be_told_apart(action):
+    twin = Objective("Cord", "max_dvh", 10.0, 20.0, 30.0, id="Cord/max_dvh#2")
+    told = describe_action(action, (*OBJECTIVES, twin), by_id=True)
+    own = action.objective.id if isinstance(action, AddObjective) else action.objective_id
+    assert own in told
+    if isinstance(action, ChangeVolume):
+        other = describe_action(
+            replace(action, objective_id=twin.id), (*OBJECTIVES, twin), by_id=True
+        )
+        assert other.startswith("Cord/max_dvh#2: volume 30 → 15")
 
 
 def test_actions_are_applied_in_order():

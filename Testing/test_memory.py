@@ -105,7 +105,7 @@ def test_the_last_steps_are_told_in_full(session):
         assert f"\nStep {index} on step" in text
     for index in (1, 2):
         assert f"\nStep {index} on step" not in text
-    assert "weight 3 → 4.5" in text
+    assert "changed: zOAR_1_free/mean_dose: weight 3 → 4.5" in text
     assert "(because: it is too hot)" in text
     assert "UNDONE, worse in priority 3" in text
     assert "KEPT" in text

@@ -123,14 +123,26 @@ def with_own_ids(actions: Sequence[Action], taken: Iterable[str]) -> tuple[Actio
     return tuple(result)
 
 
-def describe_action(action: Action, objectives: Sequence[Objective]) -> str:
-    """What the action changes, in plain words, given the objectives before it."""
+def describe_action(
+    action: Action, objectives: Sequence[Objective], *, by_id: bool = False
+) -> str:
+    """What the action changes, in plain words, given the objectives before it.
+
+    With `by_id` the objective is told by its id, which tells two of one structure and function
+    apart.
+    """
+
+    def whole(objective: Objective) -> str:
+        return f"{objective.id} ({objective.describe()})" if by_id else objective.describe()
+
     if isinstance(action, AddObjective):
-        return f"add {action.objective.describe()}"
+        return f"add {whole(action.objective)}"
     objective = find_objective(objectives, action.objective_id)
     if isinstance(action, RemoveObjective):
-        return f"remove {objective.describe()}"
+        return f"remove {whole(objective)}"
     subject = f"{objective.structure} {objective.function.replace('_', ' ')}"
+    if by_id:
+        subject = objective.id
     if isinstance(action, ChangeWeight):
         new = objective.weight * action.factor
         return f"{subject}: weight {objective.weight:.3g} → {new:.3g}"

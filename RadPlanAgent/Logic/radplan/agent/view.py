@@ -167,7 +167,7 @@ class View:
             shortcoming=self.tokens.hide(step.shortcoming),
             actions=actions,
             # An action may change what one before it in the same step added.
-            changes=tuple(describe_action(a, (*base, *objectives)) for a in actions),
+            changes=tuple(describe_action(a, (*base, *objectives), by_id=True) for a in actions),
             objectives=objectives,
             scorecard=self._hidden_scorecard(step.scorecard),
             assessment=step.assessment if _by_model(step) else None,

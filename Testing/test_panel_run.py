@@ -365,6 +365,115 @@ def test_a_case_that_cannot_be_planned_is_explained(driver):
     assert driver.ui.stateNote.text == driver.run.state.message
 
 
+# Beams in the scene
+
+
+@pytest.fixture
+def with_slicerrt(driver):
+    """The module in an application that has SlicerRT; its modules stay loaded."""
+    import slicer
+
+    from slicerrt_standins import slicerrt
+
+    modules = slicer.modules
+    with slicerrt():
+        slicer.modules = modules
+        yield driver
+
+
+def beams_of(plan) -> dict[str, float]:
+    """Gantry angle of every beam node, by its ID."""
+    from radplan.mrml.rt_plan import beam_nodes
+
+    return {node.GetID(): node.GetGantryAngle() for node in beam_nodes(plan)}
+
+
+def test_beams_cannot_be_put_into_the_scene_without_slicerrt(driver):
+    driver.load_phantom()
+    assert not driver.ui.updatePlanButton.enabled
+    assert "External Beam Planning" in driver.ui.updatePlanButton.toolTip
+
+
+def test_beams_are_put_into_the_scene_and_changed_there(with_slicerrt):
+    import slicer
+
+    driver = with_slicerrt
+    nodes = driver.load_phantom()
+    driver.choices.beamTemplate = "coplanar9"
+    driver.spin()
+    driver.press("updatePlanButton")
+    assert driver.ui.beamsMessage.text == "" and driver.run.state.phase == "idle"
+    plan = driver.choices.rtPlan
+    first = beams_of(plan)
+    assert list(first.values()) == list(range(0, 360, 40))
+    assert plan.GetReferenceVolumeNode() is nodes.ct
+    assert plan.GetSegmentationNode() is nodes.segmentation
+    target, body = (
+        nodes.segmentation.GetSegmentation().GetSegmentIdBySegmentName(name)
+        for name in ("PTV", "BODY")
+    )
+    assert (plan.GetTargetSegmentIDs(), plan.GetBodySegmentID()) == ((target,), body)
+    assert plan.GetRxDose() == driver.panel.patient.binding.protocol.primary.dose_gy
+    assert plan.GetDoseGridSpacing() == (driver.choices.gridSpacingMm,) * 3
+    count = slicer.mrmlScene.GetNumberOfNodes()
+    driver.press("updatePlanButton")
+    assert driver.choices.rtPlan is plan and beams_of(plan) == first
+    driver.choices.beamTemplate = "0,90,180"
+    driver.spin()
+    driver.press("updatePlanButton")
+    assert driver.choices.rtPlan is plan and slicer.mrmlScene.GetNumberOfNodes() == count - 6
+    assert beams_of(plan) == dict(zip(first, (0, 90, 180), strict=False))
+
+
+def test_a_persons_own_plan_is_not_changed(with_slicerrt):
+    import slicer
+
+    driver = with_slicerrt
+    driver.load_phantom()
+    own = slicer.vtkMRMLRTPlanNode()
+    own.SetName("Mine")
+    slicer.mrmlScene.AddNode(own)
+    driver.choices.rtPlan = own
+    driver.spin()
+    driver.press("updatePlanButton")
+    assert driver.choices.rtPlan is not own
+    assert beams_of(own) == {} and len(beams_of(driver.choices.rtPlan)) == 5
+
+
+def test_a_session_outlives_putting_its_beams_into_the_scene(with_slicerrt):
+    driver = with_slicerrt
+    driver.load_phantom()
+    driver.choices.stepLimit = 0
+    driver.plan("session")
+    steps, phase = list(driver.run.steps), driver.run.state
+    driver.press("updatePlanButton")
+    assert (driver.run.steps, driver.run.state) == (steps, phase)
+    assert driver.run.isOpen and driver.ui.optimizeButton.enabled
+
+
+def test_the_beams_of_a_slicerrt_plan_are_planned_with(with_slicerrt):
+    from radplan.mrml.rt_plan import beam_nodes
+    from radplan.panel.parameters import BeamSource
+
+    driver = with_slicerrt
+    driver.load_phantom()
+    driver.choices.stepLimit = 0
+    driver.press("updatePlanButton")
+    plan = driver.choices.rtPlan
+    isocenter_ras = (4.0, 3.0, -2.0)
+    plan.SetIsocenterPosition(isocenter_ras)
+    for node in beam_nodes(plan):  # as a person turns them in External Beam Planning
+        node.SetGantryAngle(node.GetGantryAngle() + 10.0)
+    driver.choices.beamSource = BeamSource.RT_PLAN
+    driver.spin()
+    assert "already" in driver.ui.updatePlanButton.toolTip
+    driver.plan("session")
+    assert driver.run.state.phase == "done", driver.run.state
+    beams = json.loads((driver.run.folder / "session.json").read_text())["beams"]
+    assert [b["gantry_angle_deg"] for b in beams] == [10, 82, 154, 226, 298]
+    assert all(b["isocenter_mm"] == [-4.0, -3.0, -2.0] for b in beams)  # LPS
+
+
 # Assistant
 
 
@@ -455,7 +564,7 @@ import RadPlanAgent
 parent = slicer.qMRMLWidget(); parent.setLayout(qt.QVBoxLayout()); parent.isEntered = True
 widget = RadPlanAgent.RadPlanAgentWidget(parent)
 widget.setup()
-import radplan.mrml.read_case, radplan.panel.sample_data
+import radplan.mrml.read_case, radplan.panel.sample_data, radplan.panel.rt_plan_beams
 print(widget.panel.ui.planButton.toolTip)
 widget.cleanup()
 """

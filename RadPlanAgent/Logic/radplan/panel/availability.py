@@ -42,6 +42,8 @@ class Facts:
         Whether a key was entered, and server and model were.
     has_isodoses, has_rt_plans : bool
         Whether SlicerRT's modules are there.
+    beams_in_scene : bool
+        Whether planning takes its beams from a SlicerRT plan.
     """
 
     state: str = IDLE
@@ -66,6 +68,7 @@ class Facts:
     has_model: bool = False
     has_isodoses: bool = False
     has_rt_plans: bool = False
+    beams_in_scene: bool = False
 
 
 def reasons(facts: Facts) -> dict[str, str]:
@@ -128,9 +131,11 @@ def reasons(facts: Facts) -> dict[str, str]:
         "exportDicomButton": steering or unapplied,
         "exportReportButton": steering or unapplied,
         "exportSceneButton": steering or unapplied,
-        "updatePlanButton": facts.input_problem
+        "updatePlanButton": busy
+        or facts.input_problem
         or facts.beams_problem
-        or ("" if facts.has_rt_plans else _("Needs SlicerRT's External Beam Planning module")),
+        or ("" if facts.has_rt_plans else _("Needs SlicerRT's External Beam Planning module"))
+        or (_("These beams are in the scene already") if facts.beams_in_scene else ""),
         "saveKeyButton": facts.packages_problem
         or ("" if facts.has_key else _("Enter a key first")),
         "forgetKeyButton": facts.packages_problem,

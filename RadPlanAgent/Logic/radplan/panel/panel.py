@@ -14,7 +14,7 @@ import qt
 import slicer
 import vtk
 
-from ..errors import InputError
+from ..errors import CancelledError, InputError
 from ..optimize import Objective
 from .assistant_section import AssistantSection
 from .availability import Facts, reasons
@@ -245,6 +245,7 @@ class Panel:
             has_model=self.assistant.is_complete,
             has_isodoses=self.views.hasIsodoses(),
             has_rt_plans=run.hasRtPlans(),
+            beams_in_scene=bool(parameters) and self._fromRtPlan(),
         )
 
     def _applyReasons(self, why: Mapping[str, str]) -> None:
@@ -500,11 +501,27 @@ class Panel:
 
     def onUpdatePlan(self) -> None:
         """Make or change the SlicerRT plan that shows the beams."""
+        parameters, problem = self._parameters, ""
         try:
-            node = self.run.updateRtPlan(self._parameters, self.patient, self._beams())
-            self._parameters.rtPlan = node
+            node = self.run.updateRtPlan(
+                ct=parameters.ct,
+                segmentation=parameters.segmentation,
+                rows=self.patient.rows,
+                protocol=self.patient.treatment.to_dict(),
+                beams=self._beams(),
+                spacing_mm=parameters.gridSpacingMm or None,
+                bixel_width_mm=parameters.bixelWidthMm,
+                rt_plan=parameters.rtPlan,
+            )
+            if self._parameters is parameters:  # else the scene was closed meanwhile
+                parameters.rtPlan = node
         except InputError as error:
-            show_note(self.ui.beamsMessage, str(error))
+            problem = str(error)
+        except CancelledError:
+            problem = _("Cancelled.")
+        self.update()
+        if problem:
+            show_note(self.ui.beamsMessage, problem)
 
     # Assistant
 

@@ -233,19 +233,8 @@ class PlanningRun:
         request: dict,
     ) -> None:
         """Read the scene, then write the case on a thread."""
-        from ..mrml.read_case import case_from_scene
-
         try:
-            check_cancelled(lambda: self._cancelled or self._number != number)
-            case = case_from_scene(
-                ct,
-                segmentation,
-                names={row.segment_id: row.name for row in rows},
-                types={row.segment_id: row.type for row in rows},
-                database=getattr(slicer, "dicomDatabase", None),
-                progress=self._reading,
-                cancel_requested=lambda: self._cancelled or self._number != number,
-            )
+            case = self._readCase(number, ct, segmentation, rows)
             self._temporary = tempfile.mkdtemp(prefix="radplan-")
             if engine and rt_plan is not None:
                 request["influence"] = self._computeMatrices(rt_plan, engine, case)
@@ -261,6 +250,26 @@ class PlanningRun:
         self._writing.start()
         self._become(self.state.progressed(_("writing the case"), 0.0))
         self._timer.start()
+
+    def _readCase(
+        self, number: int, ct: Any, segmentation: Any, rows: Sequence[MappingRow]
+    ) -> Case:
+        """Read the scene, unless nobody wants it any more."""
+        from ..mrml.read_case import case_from_scene
+
+        def unwanted() -> bool:
+            return self._cancelled or self._number != number
+
+        check_cancelled(unwanted)
+        return case_from_scene(
+            ct,
+            segmentation,
+            names={row.segment_id: row.name for row in rows},
+            types={row.segment_id: row.type for row in rows},
+            database=getattr(slicer, "dicomDatabase", None),
+            progress=self._reading,
+            cancel_requested=unwanted,
+        )
 
     def _reading(self, stage: str, fraction: float) -> None:
         """Between two structures: show progress, and let the user cancel."""
@@ -396,11 +405,52 @@ class PlanningRun:
         """Take a key out of the system's keyring."""
         self.host.runKeyring(("del", "radplan", server), "", tell, _("The key is forgotten."))
 
-    def updateRtPlan(self, parameters: Any, patient: Any, beams: str | None) -> Any:
-        """Make or change the SlicerRT plan that shows the beams."""
-        from .rt_plan_node import updateRtPlan
+    def updateRtPlan(
+        self,
+        *,
+        ct: Any,
+        segmentation: Any,
+        rows: Sequence[MappingRow],
+        protocol: Mapping,
+        beams: str | None,
+        spacing_mm: float | None,
+        bixel_width_mm: float,
+        rt_plan: Any,
+    ) -> Any:
+        """Make or change the SlicerRT plan that shows a template's beams around the targets.
 
-        return updateRtPlan(parameters, patient, beams)
+        The session, if there is one, stays as it is.
+
+        Returns
+        -------
+        vtkMRMLRTPlanNode
+
+        Raises
+        ------
+        InputError
+            If there is nothing that could be planned.
+        CancelledError
+        """
+        from .rt_plan_beams import beamsIntoScene
+
+        number, before, self._cancelled = self._number, self.state, False
+        self._become(self.state.preparing(_("reading the scene")))
+        try:
+            case = self._readCase(number, ct, segmentation, rows)
+            return beamsIntoScene(
+                case,
+                protocol,
+                ct=ct,
+                segmentation=segmentation,
+                segment_ids={row.name: row.segment_id for row in rows if row.name},
+                beams=beams,
+                spacing_mm=spacing_mm,
+                bixel_width_mm=bixel_width_mm,
+                plan=rt_plan,
+            )
+        finally:
+            if self._number == number:  # else another scene has begun
+                self._become(before)
 
     # Ending
 

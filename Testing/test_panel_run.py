@@ -148,6 +148,33 @@ def test_hot_spot_is_the_highest_dose(planned):
     assert f"{dose.max():.1f} Gy" in planned.panel.views.jumpToHotSpot()
 
 
+def test_dose_isodoses_and_legend_follow_their_check_boxes_at_once(planned, monkeypatch):
+    import slicer
+
+    def dose_opacity():
+        layers = slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceCompositeNode")
+        return layers.GetForegroundOpacity()
+
+    views, told = planned.panel.views, []
+    # The stand-in has neither SlicerRT's isodoses nor views for Slicer's legend.
+    monkeypatch.setattr(views, "_show_isodoses", lambda on: told.append(("isodoses", on)))
+    monkeypatch.setattr(views, "_show_legend", lambda on: told.append(("legend", on)))
+    assert dose_opacity() > 0
+    planned.ui.doseCheckBox.click()
+    assert dose_opacity() == 0  # the event loop has not run since
+    planned.ui.doseCheckBox.click()
+    assert dose_opacity() > 0
+    told.clear()
+    planned.ui.legendCheckBox.click()
+    planned.choices.showIsodoses = True  # its check box is disabled here, as it has to be
+    assert told == [("legend", False), ("isodoses", False), ("legend", False), ("isodoses", True)]
+    planned.choices.showIsodoses, planned.choices.showLegend = False, True
+    told.clear()
+    planned.choices.bixelWidthMm += 0.5
+    planned.choices.bixelWidthMm -= 0.5
+    assert told == []  # nothing to do: isodose surfaces are not made anew
+
+
 def test_slider_previews_while_dragged_and_keeps_when_released(planned):
     run, n = planned.run, len(planned.run.steps)
     previews = []

@@ -72,6 +72,7 @@ class Panel:
         self._parameters: Any = None
         self._guiTag: int | None = None
         self._observerTag: int | None = None
+        self._layers: tuple[bool, ...] = ()
         self._slide: tuple[Slider, float] | None = None
         self._tips: dict[str, str] = {}
         self._told: set[tuple] = set()
@@ -161,10 +162,19 @@ class Panel:
         if parameters is not None:
             self._guiTag = parameters.connectGui(self.ui)
             self._observerTag = parameters.AddObserver(
-                vtk.vtkCommand.ModifiedEvent, lambda *_args: self.updateSoon()
+                vtk.vtkCommand.ModifiedEvent, self._choicesChanged
             )
+            self._layers = _layers(parameters)
             self.ui.sessionFolderEdit.currentPath = parameters.sessionFolder
         self.update()
+
+    def _choicesChanged(self, *_args: Any) -> None:
+        """Something was chosen, here or by a script; what the views show follows at once."""
+        layers = _layers(self._parameters)
+        if layers != self._layers:
+            self._layers = layers
+            self.views.applyChoices(self._parameters)
+        self.updateSoon()
 
     def sceneCloses(self) -> None:
         """Leave the scene; finished steps stay in the session folder."""
@@ -554,3 +564,8 @@ class Panel:
 
 def _named(step: int | None) -> str:
     return "" if step is None else _("Step {index}").format(index=step)
+
+
+def _layers(parameters: Any) -> tuple[bool, ...]:
+    """What the views are to show."""
+    return (parameters.showDose, parameters.showIsodoses, parameters.showLegend)

@@ -17,7 +17,7 @@ from radplan.agent.facts import (
     protocol_text,
     scorecard_text,
 )
-from radplan.agent.objective_facts import objective_values, objectives_text
+from radplan.agent.objective_facts import objective_values, objectives_text, present_dose
 from radplan.agent.tokens import ObjectiveTokens, StructureTokens
 from radplan.case import StructureType
 from radplan.evaluation import DoseEvaluator
@@ -133,10 +133,41 @@ def test_objective_values_of_an_analytic_dose() -> None:
     assert under.cost_share == pytest.approx(16 / 30)
     text = objectives_text(objectives, ObjectiveTokens(TOKENS, objectives), values)
     rows = text.splitlines()
-    assert rows[0] == "|objective|level Gy|weight|residual Gy|cost %|state|"
-    assert rows[2] == "|PTV_6000/squared_underdosing|62|4|2.00|53.3||"
-    assert rows[3] == "|Parotid_L/mean_dose||2|7.00|46.7||"
-    assert rows[4] == "|OAR_1/squared_overdosing|7|9|0.00|0.0|binding|"
+    assert rows[0] == "|objective|level Gy|weight|now|residual Gy|cost %|state|"
+    assert rows[2] == "|PTV_6000/squared_underdosing|62|4|D98% 60.0|2.00|53.3||"
+    assert rows[3] == "|Parotid_L/mean_dose||2|mean 7.0|7.00|46.7||"
+    assert rows[4] == "|OAR_1/squared_overdosing|7|9|D2% 7.0|0.00|0.0|binding|"
+
+
+@pytest.mark.parametrize(
+    ("function", "numbers", "now"),
+    [
+        ("max_dvh", {"dose_gy": 30.0, "volume_percent": 10.0}, "V 70.0 %"),
+        ("min_dvh", {"dose_gy": 90.5, "volume_percent": 95.0}, "V 9.5 %"),
+        ("squared_overdosing", {"dose_gy": 30.0}, "D2% 98.0"),
+        ("soft_maximum", {"dose_gy": 30.0}, "D2% 98.0"),
+        ("squared_underdosing", {"dose_gy": 30.0}, "D98% 2.0"),
+        ("squared_deviation", {"dose_gy": 30.0}, "D98% 2.0, D2% 98.0"),
+        ("dose_variance", {}, "D98% 2.0, D2% 98.0"),
+        ("mean_dose", {}, "mean 50.0"),
+        ("squared_mean_overdosing", {"dose_gy": 30.0}, "mean 50.0"),
+        ("geud", {"dose_gy": 90.0, "exponent": 1.0}, "gEUD 50.0"),
+        ("geud", {"dose_gy": 10.0, "exponent": 2.0}, "gEUD 57.7"),  # 100/√3
+    ],
+)
+def test_what_a_structure_gets_is_told_as_its_function_limits_it(function, numbers, now) -> None:
+    """Of doses spread evenly from 0 to 100 Gy, whatever the level."""
+    dose = np.linspace(0.0, 100.0, 2001)
+    share = np.full(dose.size, 1 / dose.size)
+    objective = Objective("Parotid_L", function, 1.0, **numbers)
+    assert present_dose(objective, dose, share, objective.dose_gy) == now
+
+
+def test_levels_by_voxel_are_held_against_each_voxel() -> None:
+    dose, share = np.array([10.0, 20.0, 30.0]), np.array([0.5, 0.25, 0.25])
+    objective = Objective("Parotid_L", "max_dvh", 1.0, 1.0, 5.0)
+    levels = np.array([11.0, 19.0, 31.0])
+    assert present_dose(objective, dose, share, levels) == "V 25.0 %"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..optimize import OBJECTIVE_FUNCTIONS, Objective, StructureIndex
+from ..optimize import OBJECTIVE_FUNCTIONS, Objective, StructureIndex, dose_at_volume
 from .facts import number, table
 from .tokens import HOT_SPOT, ObjectiveTokens
 
@@ -25,6 +25,12 @@ _COUNTS = {
     "squared_underdosing": -1,
     "min_dvh": -1,
 }
+#: Dose to this much of a structure stands for its maximum, to the rest of it for its minimum, %.
+NEAR_MAXIMUM_PERCENT = 2.0
+#: What is told of a structure beside the level of a function.
+_NEAR_MAXIMUM = frozenset(("squared_overdosing", "soft_maximum"))
+_NEAR_MINIMUM = frozenset(("squared_underdosing",))
+_BOTH_ENDS = frozenset(("squared_deviation", "dose_variance"))
 #: This function alone is in Gy, the others are in Gy².
 _LINEAR = "mean_dose"
 
@@ -47,6 +53,8 @@ class ObjectiveValue:
         Whether the dose comes within `NEAR_SHARE` of the level from the side that costs nothing,
         or passes it, so that the objective may be what holds it there; None if it has no such
         side.
+    now : str
+        What the structure gets of what the function limits: see `present_dose`.
     """
 
     value: float
@@ -54,6 +62,7 @@ class ObjectiveValue:
     cost: float
     cost_share: float
     is_near: bool | None = None
+    now: str = ""
 
     @property
     def state(self) -> str:
@@ -78,13 +87,14 @@ def objective_values(
         so this is not exactly what the optimizer ended with.
     """
     dose = np.asarray(dose_gy, np.float64).ravel()
-    values, near = {}, {}
+    values, near, present = {}, {}, {}
     for objective in objectives:
         voxels = structures.all_voxels(objective.structure)
         level_gy = structures.level_gy(objective, voxels.rows)
         function = OBJECTIVE_FUNCTIONS[objective.function]
         own = dose[voxels.rows], voxels.share
         values[objective.id] = function.value_and_gradient(*own, level_gy, objective)[0]
+        present[objective.id] = present_dose(objective, *own, level_gy)
         side = _COUNTS.get(objective.function)
         near[objective.id] = None
         if side is not None:
@@ -100,9 +110,49 @@ def objective_values(
             costs[o.id],
             costs[o.id] / total if total > 0 else 0.0,
             near[o.id],
+            present[o.id],
         )
         for o in objectives
     }
+
+
+def present_dose(
+    objective: Objective, dose_gy: np.ndarray, share: np.ndarray, level_gy: float | np.ndarray
+) -> str:
+    """What a structure gets of what an objective limits, to be read beside level and volume.
+
+    Of a DVH objective the volume that gets at least its level (or the levels of its voxels), of
+    what counts above a level D2%, of what counts below it D98%, of what counts on both sides
+    both; the generalized mean of gEUD, else the mean.
+
+    Parameters
+    ----------
+    objective : Objective
+    dose_gy : ndarray, float, (n,)
+        Of the structure's voxels.
+    share : ndarray, float, (n,)
+        Part of the structure that each voxel holds; their sum is 1.
+    level_gy : float or ndarray (n,)
+    """
+    function = objective.function
+    if objective.volume_percent is not None:
+        return f"V {100 * float(share[dose_gy >= level_gy].sum()):.1f} %"
+    low, high = (
+        f"D{percent:g}% {dose_at_volume(dose_gy, share, percent):.1f}"
+        for percent in (100 - NEAR_MAXIMUM_PERCENT, NEAR_MAXIMUM_PERCENT)
+    )
+    if function in _NEAR_MAXIMUM:
+        return high
+    if function in _NEAR_MINIMUM:
+        return low
+    if function in _BOTH_ENDS:
+        return f"{low}, {high}"
+    if objective.exponent is not None:
+        square, _ = OBJECTIVE_FUNCTIONS[function].value_and_gradient(
+            dose_gy, share, 0.0, objective
+        )
+        return f"gEUD {np.sqrt(square):.1f}"
+    return f"mean {float(share @ dose_gy):.1f}"
 
 
 def objectives_text(
@@ -112,14 +162,15 @@ def objectives_text(
 ) -> str:
     """The objectives as a table; those that cost most first, where their values are known.
 
-    The id tells structure and function. Residuals are in Gy: a mean dose, or the root mean square
-    by which the dose misses the level (soft maximum, gEUD: by how much it is above). What costs
-    next to nothing is said to be binding or idle, and of such hot-spot objectives those that
+    The id tells structure and function; "now" is what the structure gets, to be read beside level
+    and volume (`present_dose`, doses in Gy). Residuals are in Gy: a mean dose, or the root mean
+    square by which the dose misses the level (soft maximum, gEUD: by how much it is above). What
+    costs next to nothing is said to be binding or idle, and of such hot-spot objectives those that
     differ by their structure alone share a line.
     """
     header = ["objective", "level Gy", "volume %", "a", "weight"]
     if values is not None:
-        header += ["residual Gy", "cost %", "state"]
+        header += ["now", "residual Gy", "cost %", "state"]
         objectives = sorted(objectives, key=lambda o: -values[o.id].cost)
     rows = []
     folded: dict[tuple[str, ...], list[str]] = {}
@@ -129,7 +180,7 @@ def objectives_text(
         row += [_optional(o.exponent), number(o.weight)]
         if values is not None:
             present = values[o.id]
-            row += [f"{present.residual_gy:.2f}", f"{100 * present.cost_share:.1f}"]
+            row += [present.now, f"{present.residual_gy:.2f}", f"{100 * present.cost_share:.1f}"]
             row.append(present.state)
             structure, _, rest = row[0].partition("/")
             if row[0].endswith(HOT_SPOT) and present.state:

@@ -3,7 +3,7 @@
 from .constrained import ConstrainedResult, ConstraintOutcome, optimize_constrained
 from .constraints import CONSTRAINT_KINDS, Constraint
 from .fall_off import fall_off_levels_gy
-from .objectives import FLUENCE, OBJECTIVE_FUNCTIONS, ROUGHNESS, Objective
+from .objectives import FLUENCE, OBJECTIVE_FUNCTIONS, ROUGHNESS, Objective, dose_at_volume
 from .problem import FluenceProblem
 from .roughness import FluenceRoughness
 from .solver import FluenceResult, SolverSettings, optimize_fluence, sketch_fluence
@@ -23,6 +23,7 @@ __all__ = [
     "Objective",
     "SolverSettings",
     "StructureIndex",
+    "dose_at_volume",
     "fall_off_levels_gy",
     "optimize_constrained",
     "optimize_fluence",

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from radplan.agent.briefing import planner_prompt
 from radplan.agent.burden_facts import burdens_text
 from radplan.agent.quality import MOST_PARTS, PlanQuality, organ_burden, plan_quality
 from radplan.agent.view import view_of
@@ -99,3 +100,11 @@ def test_the_parts_of_a_burden_are_told_without_names(situation):
     text = after.shortcoming(before)
     assert f"(Gland {0.3 * 2.0 / protocol.highest.dose_gy:+.3f}, nonconformity +0.002)" in text
     assert "Gland" not in view_of(situation).tokens.hide(text)
+
+
+def test_the_prompt_tells_prices_and_helpers_and_has_no_placeholder_left(situation):
+    text = planner_prompt(view_of(situation))
+    assert "{{" not in text and "}}" not in text
+    assert "unevenness counts 0.5 x" in text
+    assert "zRing2 3-10 mm" in text and "zRing5 beyond 40 mm" in text
+    assert "more than 10 mm from these, z..._shell" in text

@@ -6,6 +6,7 @@ What stays the same from step to step comes first, so that servers can keep what
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 from ..optimize import OBJECTIVE_FUNCTIONS
 from ..resources import resource_path
@@ -14,6 +15,14 @@ from .assessment import PROBLEM_KINDS, Assessment
 from .burden_facts import burdens_text
 from .facts import dvh_text, protocol_text, scorecard_text
 from .guard import LARGEST_LEVEL_STEP, MOST_ACTIONS
+from .helpers import (
+    LEVEL_GRADIENT_MM,
+    RINGS,
+    core_name,
+    overlap_free_name,
+    ring_name,
+    shell_name,
+)
 from .objective_facts import NEAR_SHARE, objective_values, objectives_text
 from .quality import (
     BODY_MAXIMUM,
@@ -145,6 +154,23 @@ def planner_prompt(view: View) -> str:
             for name, spec in OBJECTIVE_FUNCTIONS.items()
         ),
         structures=", ".join(view.structures),
+        helpers=helper_words(),
+    )
+
+
+def helper_words() -> str:
+    """What the names of helper structures mean, in one line."""
+    rings = ", ".join(
+        f"{ring_name(number, '').rstrip('_')} "
+        + (f"{near:g}-{far:g} mm" if isfinite(far) else f"beyond {near:g} mm")
+        for number, (near, far, _) in enumerate(RINGS, start=1)
+    )
+    free, core, shell = (name("...") for name in (overlap_free_name, core_name, shell_name))
+    return (
+        f"Helpers among them: {free} is the part of an organ outside all targets, or of a target "
+        f"outside those of higher prescription; {core} is what of that lies more than "
+        f"{LEVEL_GRADIENT_MM:g} mm from these, {shell} the rest; rings are normal tissue around "
+        f"the target they are named after, by distance: {rings}"
     )
 
 

@@ -183,8 +183,10 @@ def made(kind: str, structure: str = "", direction: str = "", quality: str = "")
         (hot_left, made("no hot spot", "OAR_1"), ""),
         (hot_left, made("no cold spot", "PTV_6000"), ""),
         (cold_behind, made("no cold spot"), "there is a cold spot below 95 %, posterior"),
-        (spilling_left, made("conformity", "PTV_6000", "", "poor"), ""),
-        (lambda dose: None, made("conformity", "PTV_6000", "", "poor"), "at least"),
+        (spilling_left, made("conformity", "PTV_6000", "", "fair"), ""),
+        (spilling_left, made("conformity", "PTV_6000", "", "poor"), ", fair"),
+        (spilling_left, made("conformity", "PTV_6000", "", "good"), ", fair"),
+        (lambda dose: None, made("conformity", "PTV_6000", "", "poor"), "is 1.00, good"),
         (lambda dose: None, made("conformity", "PTV_6000", "", "good"), ""),
         (spilling_left, made("conformity", "Parotid_L", "", "good"), "is no target"),
     ],
@@ -202,7 +204,7 @@ def test_claims_are_held_against_the_dose(paint, claimed, why):
 def test_good_conformity_is_contradicted_where_dose_is_everywhere():
     flooded = facts_of(lambda dose: dose.fill(60.0))
     checked = check_claims([made("conformity", "PTV_6000", "", "good")], flooded, TOKENS)
-    assert "below 0.6" in checked.notes[0]
+    assert "is 0.02, poor" in checked.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +213,7 @@ def test_good_conformity_is_contradicted_where_dose_is_everywhere():
         ({"kind": "canal"}, "hot spot, cold spot"),
         ({"structure": "Liver"}, "OAR_1"),
         ({"direction": "up"}, "left, right"),
-        ({"kind": "conformity", "quality": "so so"}, "good, poor"),
+        ({"kind": "conformity", "quality": "so so"}, "good, fair, poor"),
         ({"text": None}, "text"),
     ],
 )

@@ -24,12 +24,12 @@ from .tokens import StructureTokens
 
 #: The last two say that there is none.
 CLAIM_KINDS = ("hot spot", "cold spot", "spill", "conformity", "no hot spot", "no cold spot")
-QUALITIES = ("good", "poor")
+QUALITIES = ("good", "fair", "poor")
 MOST_CLAIMS = 8
 #: A hot spot, or spilt dose, is next to what is not further away than this.
 NEAR_MM = 10.0
-#: Conformity (TV²/(T·V) of the 95 % isodose) that cannot be called poor, and that cannot be good.
-NOT_POOR, NOT_GOOD = 0.85, 0.60
+#: Conformity (TV²/(T·V) of the 95 % isodose) from which on it is good, and fair; else it is poor.
+GOOD, FAIR = 0.85, 0.60
 
 CLAIMS_SCHEMA = object_schema(
     claims=list_schema(
@@ -37,7 +37,7 @@ CLAIMS_SCHEMA = object_schema(
             kind=word_schema(CLAIM_KINDS),
             structure=text_schema("structure name or null", nullable=True),
             direction=text_schema("direction or null", nullable=True),
-            quality=text_schema("conformity only: good or poor, else null", nullable=True),
+            quality=text_schema("conformity only: good, fair or poor, else null", nullable=True),
             text=text_schema("one sentence"),
         )
     )
@@ -57,7 +57,7 @@ class Claim:
     direction : str
         One of `directions.DIRECTIONS`; empty if it names none.
     quality : str
-        ``good`` or ``poor``, of conformity.
+        One of `QUALITIES`, of conformity.
     text : str
     """
 
@@ -192,8 +192,13 @@ def _other_conformity(claim: Claim, name: str, facts: SpatialFacts) -> str:
     conformities = [s.conformity for s in facts.spills[:-1] if not name or name in s.targets]
     if not conformities:
         return f"{claim.structure} is no target"
-    if claim.quality == "poor" and min(conformities) >= NOT_POOR:
-        return f"conformity of the 95 % isodose is at least {NOT_POOR:g}"
-    if claim.quality == "good" and max(conformities) < NOT_GOOD:
-        return f"conformity of the 95 % isodose is below {NOT_GOOD:g}"
+    if all(_quality(c) != claim.quality for c in conformities):
+        values = " and ".join(f"{c:.2f}, {_quality(c)}" for c in conformities)
+        return f"conformity of the 95 % isodose is {values}"
     return ""
+
+
+def _quality(conformity: float) -> str:
+    if conformity >= GOOD:
+        return "good"
+    return "fair" if conformity >= FAIR else "poor"

@@ -189,6 +189,7 @@ def test_spill_in_one_direction() -> None:
         100 * (outside & parotid).sum() / parotid.sum()
     )
     assert "there inside Parotid_L" in falloff.sentence(TOKENS)
+    assert "outside the targets it covers" in falloff.sentence(TOKENS)
 
 
 def test_conformity_is_that_of_the_definition() -> None:
@@ -219,6 +220,40 @@ def test_a_lower_target_is_held_to_its_own_prescription() -> None:
     ]  # fmt: skip
     hot = facts_of(painted((low, 58.0)), case, protocol).spills[0]
     assert [(s.structure, round(s.percent)) for s in hot.covered] == [("PTV_5000", 100)]
+
+
+def test_a_lower_target_is_hot_by_its_own_prescription_away_from_higher_ones() -> None:
+    low = box((-60, -10, -10), (-22, 10, 10))  # begins next to the higher target
+    case = CASE.with_structures(
+        (*CASE.structures, structure("PTV_5000", StructureType.TARGET, low))
+    )
+    protocol = replace(
+        PROTOCOL, prescriptions=(*PROTOCOL.prescriptions, Prescription("PTV_5000", 50.0))
+    )
+    gradient = ball((0, 0, 0), 23.5)  # what higher dose spills next to its target
+    island = box((-53, -3, -3), (-47, 3, 3))
+    facts = facts_of(painted((low, 50.0), (low & gradient, 58.0), (island, 55.0)), case, protocol)
+    ((target, (spot,)),) = facts.lower_hot_spots
+    assert (target, spot.target) == ("PTV_5000", "PTV_5000")
+    assert spot.volume_cc == pytest.approx(island.sum() * VOXEL_CC)
+    assert (spot.level_gy, spot.peak_percent) == pytest.approx((53.5, 110.0))
+    assert facts.hot_spots == ()
+    text = "\n".join(facts.sentences(StructureTokens.of(case, protocol)))
+    assert "Hot spot above 107 % of 50 Gy (53.5 Gy)" in text
+    calm = facts_of(painted((low, 50.0), (low & gradient, 58.0)), case, protocol)
+    assert calm.lower_hot_spots == (("PTV_5000", ()),)
+    text = "\n".join(calm.sentences(StructureTokens.of(case, protocol)))
+    assert "No hot spot by its own prescription in PTV_5000" in text
+    assert facts_of(uniform_dose()).lower_hot_spots == ()
+
+
+def test_the_reach_is_that_of_what_hangs_together() -> None:
+    larger = ball((0, 0, 0), 26.0)
+    entry = box((44, 26, -4), (52, 34, 4))
+    spill = facts_of(painted((larger, RX_GY), (entry, 58.0))).spills[0]
+    assert spill.reach_mm == pytest.approx(6.0, abs=2.0)
+    assert [round(island.peak_gy) for island in spill.islands] == [58]
+    assert "left" in spill.directions  # an island's dose is spilt all the same
 
 
 def test_the_dose_grid_may_be_another() -> None:

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from ..case import Case, DoseImage, StructureType
 from ..errors import InputError
-from ..geometry import Grid, Occupancy, Triple
+from ..geometry import Grid, Occupancy, Triple, distance_mm
 from ..protocol import Protocol
 from .borders import Border, half_filled, points_mm
 from .directions import components_beyond, direction_shares, direction_words
@@ -32,6 +32,9 @@ from .spots import (
 #: Hot spots are above these, % of the highest prescription; cold ones below this, % of their own.
 HOT_PERCENT = (107.0, 110.0)
 COLD_PERCENT = 95.0
+#: A lower target is hot above this share of its own prescription, %, so far from higher targets.
+LOWER_HOT_PERCENT = 107.0
+LOWER_HOT_MM = 5.0
 #: Isodoses whose spill is told: of every prescription, and of the highest.
 CONFORMITY_PERCENT = 95.0
 FALLOFF_PERCENT = 50.0
@@ -95,6 +98,11 @@ def spatial_facts(
             )
         ),
         tuple(spills),
+        tuple(
+            (target, tuple(_lower_hot_spots(scene, target)))
+            for target, prescribed_gy in scene.prescription_gy.items()
+            if prescribed_gy < highest_gy
+        ),
     )
 
 
@@ -219,34 +227,48 @@ class _Region:
         return _point(index, self.grid)
 
 
-def _hot_spots(scene: _Scene, in_body: np.ndarray, percent: float, highest: str) -> list[HotSpot]:
-    highest_gy = scene.prescription_gy[highest]
-    level_gy = percent / 100 * highest_gy
+def _lower_hot_spots(scene: _Scene, target: str) -> list[HotSpot]:
+    """What of a lower target is hot by its own prescription, not near higher ones."""
+    prescribed_gy = scene.prescription_gy[target]
+    higher = tuple(n for n, gy in scene.prescription_gy.items() if gy > prescribed_gy)
+    away = distance_mm(_union(scene.regions, higher, scene.grid) >= 0.5, scene.grid)
+    box = _box(scene.regions[target])
+    own = np.zeros_like(scene.dose_gy)
+    held = half_filled(scene.regions[target]) & (away[box] >= LOWER_HOT_MM)
+    own[box] = np.where(held, scene.dose_gy[box], 0)
+    return _hot_spots(scene, own, LOWER_HOT_PERCENT, target)
+
+
+def _hot_spots(scene: _Scene, dose_gy: np.ndarray, percent: float, target: str) -> list[HotSpot]:
+    """Regions of a dose above a share of a target's prescription, the largest first."""
+    prescribed_gy = scene.prescription_gy[target]
+    level_gy = percent / 100 * prescribed_gy
     spots = []
-    for region in _regions(in_body > level_gy, scene.grid):
+    for region in _regions(dose_gy > level_gy, scene.grid):
         doses = region.of(scene.dose_gy)
         peak = int(doses.argmax())
         center = region.center_mm
-        target, gap = scene.nearest(scene.targets, region)
+        place, gap = scene.nearest(scene.targets, region)
         organ, organ_gap = scene.nearest(scene.organs, region)
         in_targets = 100 * float(region.of(scene.in_target).mean())
-        offset = center - scene.regions[target].centroid_mm
+        offset = center - scene.regions[place].centroid_mm
         if in_targets >= 50:
             direction = direction_words(offset)
         else:
-            direction = direction_words(center - scene.borders[target].nearest(center)[1])
+            direction = direction_words(center - scene.borders[place].nearest(center)[1])
         spots.append(
             HotSpot(
                 percent,
+                prescribed_gy,
                 level_gy,
                 region.volume_cc,
                 float(doses[peak]),
-                100 * float(doses[peak]) / highest_gy,
+                100 * float(doses[peak]) / prescribed_gy,
                 tuple(map(float, center)),
                 region.point_mm(peak),
                 _inside(scene, region),
                 in_targets,
-                target,
+                place,
                 gap,
                 direction,
                 tuple(map(float, offset)),
@@ -324,9 +346,15 @@ def _spill(
     targets = tuple(n for n, gy in scene.prescription_gy.items() if gy >= least_gy)
     in_targets = _union(scene.regions, targets, scene.grid)
     covered = np.zeros(scene.grid.shape, bool)
-    regions = _regions(in_body >= level_gy, scene.grid)
-    for region in regions:
-        covered[_slices(region.start, region.stop)] |= region.mask
+    connected = np.zeros(scene.grid.shape, bool)
+    apart = []
+    for region in _regions(in_body >= level_gy, scene.grid):
+        box = _slices(region.start, region.stop)
+        covered[box] |= region.mask
+        if region.of(in_targets).any():
+            connected[box] |= region.mask
+        else:
+            apart.append(region)
     voxel_cc = scene.grid.voxel_volume_cc
     volume_cc = np.count_nonzero(covered) * voxel_cc
     target_cc = float(in_targets.sum(dtype=np.float64)) * voxel_cc
@@ -340,11 +368,13 @@ def _spill(
     indices = np.argwhere(outside)
     if len(indices):
         border = Border(in_targets >= 0.5, scene.grid)
-        edge = covered & ~ndimage.binary_erosion(covered) & outside
-        points = points_mm(np.argwhere(edge), scene.grid)
-        if not len(points):  # all that is outside lies in a hole of the targets
-            points = points_mm(indices, scene.grid)
+        points = _edge_mm(covered, outside, scene.grid)
         distance, nearest = border.nearest(points)
+        directions = components_beyond(points - nearest, PLAIN_MM)
+        # Islands are told as such: they do not reach out from the targets.
+        if apart and (connected & outside).any():
+            points = _edge_mm(connected, connected & outside, scene.grid)
+            distance, nearest = border.nearest(points)
         furthest = int(distance.argmax())
         reach_mm = float(distance[furthest])
         reach_direction = direction_words(points[furthest] - nearest[furthest])
@@ -353,13 +383,8 @@ def _spill(
         some_indices = indices[:: 1 + len(indices) // _MOST_POINTS]
         some = points_mm(some_indices, scene.grid)
         offsets = some - border.nearest(some)[1]
-        directions = components_beyond(points - nearest, PLAIN_MM)
         neighbours = _neighbours(scene, outside, targets, in_targets, some_indices, offsets)
-        islands = tuple(
-            _island(region, in_body, border)
-            for region in regions
-            if not region.of(in_targets).any()
-        )
+        islands = tuple(_island(region, in_body, border) for region in apart)
         shares = direction_shares(offsets)
         by_direction = tuple(
             (word, 100 * share)
@@ -386,6 +411,13 @@ def _spill(
         directions,
         neighbours,
     )
+
+
+def _edge_mm(isodose: np.ndarray, outside: np.ndarray, grid: Grid) -> np.ndarray:
+    """Points (n, 3) of an isodose's border outside the targets, LPS."""
+    edge = isodose & ~ndimage.binary_erosion(isodose) & outside
+    # Without one, all that is outside lies in a hole of the targets.
+    return points_mm(np.argwhere(edge if edge.any() else outside), grid)
 
 
 def _island(region: _Region, in_body: np.ndarray, targets: Border) -> Island:

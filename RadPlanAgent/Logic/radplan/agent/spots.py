@@ -34,15 +34,19 @@ class Share:
 
 @dataclass(frozen=True)
 class HotSpot:
-    """A connected region above a share of the highest prescription.
+    """A connected region above a share of a prescription.
 
     Parameters
     ----------
-    level_percent, level_gy : float
+    level_percent : float
+        What it is above, % of `prescription_gy`.
+    prescription_gy : float
+        The highest prescription; of a lower target's own hot spots that target's.
+    level_gy : float
         What it is above.
     volume_cc : float
     peak_gy, peak_percent : float
-        Its highest dose, also as % of the highest prescription.
+        Its highest dose, also as % of `prescription_gy`.
     center_mm, peak_mm : tuple of float
         Its centre and its hottest voxel, LPS (x, y, z).
     inside : tuple of Share
@@ -66,6 +70,7 @@ class HotSpot:
     """
 
     level_percent: float
+    prescription_gy: float
     level_gy: float
     volume_cc: float
     peak_gy: float
@@ -97,7 +102,8 @@ class HotSpot:
             gap = f"{self.distance_mm:.0f} mm" if self.distance_mm >= NEXT_TO_MM else "directly"
             where = f"outside the targets, {gap} {direction_text(self.direction)} of {target}"
         return (
-            f"Hot spot above {self.level_percent:g} % ({self.level_gy:.1f} Gy): "
+            f"Hot spot above {self.level_percent:g} % of {self.prescription_gy:g} Gy "
+            f"({self.level_gy:.1f} Gy): "
             f"{number(self.volume_cc, 2)} cc, peak {self.peak_gy:.1f} Gy "
             f"({self.peak_percent:.1f} %), {where}{_organ(self, tokens)}"
         )
@@ -215,7 +221,8 @@ class Spill:
     conformity : float
         TV² / (T · V): T the targets' volume, V the isodose's, TV what both share.
     reach_mm : float
-        How far from the targets it reaches.
+        How far from the targets it reaches without a gap; islands count only where all that is
+        outside is islands.
     reach_direction : tuple of str
         In which direction it does, from the nearest point of the targets.
     reach_point_mm : tuple of float or None
@@ -282,7 +289,7 @@ class Spill:
                 f"{number(s.percent, 2)} % of {tokens.token(s.structure)}"
                 for s in self.covered[:MOST_PARTS]
             )
-            text += f"; covers {parts}"
+            text += f"; outside the targets it covers {parts}"
         if self.islands:
             first = self.islands[0]
             more = f" and {len(self.islands) - 1} smaller" if len(self.islands) > 1 else ""
@@ -317,6 +324,9 @@ class SpatialFacts:
     cold_spots : tuple of ColdSpot
         The largest first.
     spills : tuple of Spill
+    lower_hot_spots : tuple of (str, tuple of HotSpot)
+        Of each target of lower prescription what is hot by its own prescription, away from higher
+        targets; the largest first.
     """
 
     target: str
@@ -329,6 +339,7 @@ class SpatialFacts:
     hot_spots: tuple[HotSpot, ...]
     cold_spots: tuple[ColdSpot, ...]
     spills: tuple[Spill, ...]
+    lower_hot_spots: tuple[tuple[str, tuple[HotSpot, ...]], ...] = ()
 
     @property
     def maximum_percent(self) -> float:
@@ -353,6 +364,10 @@ class SpatialFacts:
         for level in self.hot_levels_percent:
             spots = self.hot_spots_above(level)
             lines += _listed(spots, tokens, f"No hot spot above {level:g} %")
+        for target, spots in self.lower_hot_spots:
+            name = tokens.token(target)
+            none = f"No hot spot by its own prescription in {name}, away from higher targets"
+            lines += _listed(spots, tokens, none)
         none = f"No cold spot below {self.cold_level_percent:g} % of its prescription in a target"
         lines += _listed(self.cold_spots, tokens, none)
         lines += [spill.sentence(tokens) for spill in self.spills]

@@ -119,6 +119,10 @@ def test_which_slices_are_shown() -> None:
     cold[box((30, -3, -8), (36, 3, -2))] = 58.0
     titles = [p.title for p in pictures_of(DoseImage(GRID, cold))]
     assert "Axial through the largest cold spot of PTV_6000" in titles
+    assert any("the largest island of 95 % of 60 Gy" in title for title in titles)
+    tongue = fall_off().dose_gy.copy()
+    tongue[box((0, -3, -8), (36, 3, -2))] = 58.0
+    titles = [p.title for p in pictures_of(DoseImage(GRID, tongue))]
     assert any("the furthest reach of 95 % of 60 Gy" in title for title in titles)
     # A hot spot in a slice that is shown anyway is not shown twice.
     titles = [p.title for p in pictures_of(fall_off((10.0, 0, 0)))]

@@ -169,9 +169,11 @@ def _cuts(case: Case, facts: SpatialFacts, tokens: StructureTokens) -> Iterator[
         target = tokens.token(coldest.target)
         yield _spot(coldest.lowest_mm, f"the largest cold spot of {target}")
     spill = facts.spills[0]
-    if spill.reach_point_mm is not None and spill.reach_mm >= LEAST_REACH_MM:
-        what = f"the furthest reach of {spill.percent:g} % of {spill.prescription_gy:g} Gy"
-        yield _spot(spill.reach_point_mm, what)
+    isodose = f"{spill.percent:g} % of {spill.prescription_gy:g} Gy"
+    if spill.islands and spill.islands[0].distance_mm >= max(spill.reach_mm, LEAST_REACH_MM):
+        yield _spot(spill.islands[0].center_mm, f"the largest island of {isodose}")
+    elif spill.reach_point_mm is not None and spill.reach_mm >= LEAST_REACH_MM:
+        yield _spot(spill.reach_point_mm, f"the furthest reach of {isodose}")
 
 
 def _spot(point_mm: Triple, what: str) -> _Cut:

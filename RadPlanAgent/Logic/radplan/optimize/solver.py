@@ -23,7 +23,7 @@ WINDOW = 20
 #: Iterations between looks at all rows.
 LOOK_EVERY = 20
 #: A sample of the voxels is solved less exactly, by this factor.
-SAMPLE_TOLERANCE = 10
+SAMPLE_TOLERANCE = 100
 #: The same margin for voxels of large structures whose rows are not there yet.
 VOXEL_MARGIN = 0.1
 

@@ -12,7 +12,8 @@ from ..scorecard import GoalResult, Scorecard
 #: near-minimum at least 95 %, near-maximum at most 107 % of the prescription; nowhere in the body
 #: more than the given share of the highest prescription to 0.03 cc). They rank after the goals of
 #: priority 2. The near-maximum counts for the highest prescription only (next to it a lower target
-#: cannot be cold), and only where the protocol has no such limit of priority 1 or 2.
+#: cannot be cold), and only where the protocol has no such limit of priority 1 or 2; a limit on a
+#: point, as D0.03cc, is none, or a whole target could be as hot as its hottest point may be.
 NEAR_MINIMUM = 0.95
 NEAR_MAXIMUM = 1.07
 BODY_MAXIMUM = 1.10
@@ -137,7 +138,11 @@ def plan_quality(
 def target_shortfall(scorecard: Scorecard, protocol: Protocol) -> float:
     """Summed shortfall of all targets against the near-minimum and near-maximum, relative."""
     highest = protocol.highest.dose_gy
-    limited = {g.structure for g in protocol.goals if g.op == "<=" and g.priority <= 2}
+    limited = {
+        g.structure
+        for g in protocol.goals
+        if g.op == "<=" and g.priority <= 2 and not _is_point(g.metric)
+    }
     total = 0.0
     for prescription in protocol.prescriptions:
         doses = scorecard.structures[prescription.target]
@@ -183,6 +188,11 @@ def is_maximum(metric: Metric) -> bool:
         limit = SMALL_VOLUME_CC if metric.level_unit == "cc" else SMALL_VOLUME_PERCENT
         return metric.level <= limit
     return metric.kind == "max"
+
+
+def _is_point(metric: Metric) -> bool:
+    """Whether a metric asks for the dose to a point: the maximum, or to a volume in cc."""
+    return metric.kind == "max" or (metric.kind == "D" and metric.level_unit == "cc")
 
 
 def goal_effect(before: GoalResult, after: GoalResult) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from . import __version__
 from .agent.trajectory import Step
 from .beams import Beam, make_beams
+from .binding import Binding, resolve
 from .case import Case
 from .case_checks import bind, check_anatomy, renamed
 from .case_file import load_case as load_case_file
@@ -28,10 +29,11 @@ from .outputs import write_outputs, write_session_report
 from .planners import LlmRequest, MakePlanner, planner_maker, planner_settings
 from .preview import write_preview
 from .progress import never, silent
-from .protocol import Binding, load_protocol, protocol_from_dict
+from .protocol_file import load_protocol, protocol_from_dict
 from .scorecard import Scorecard
 from .session import PlanningSession, SessionSettings, session_settings
 from .session_folder import SessionFolder
+from .session_lock import LOCK_NAME, SessionLock
 
 #: Packages whose versions a plan depends on.
 RECORDED_PACKAGES = ("numpy", "scipy", "pyRadPlan", "pydicom", "slicer-core")
@@ -104,10 +106,14 @@ class PlanOutcome:
 
 @dataclass
 class OpenSession:
-    """A session in memory, and what its session.json says."""
+    """A session in memory, and what its session.json says.
+
+    As long as there is one, no other process can open the folder.
+    """
 
     session: PlanningSession
     content: dict
+    lock: SessionLock
 
     @property
     def folder(self) -> SessionFolder:
@@ -220,8 +226,8 @@ def begin(request: PlanRequest, observer: Observer) -> OpenSession:
     }
     influence = _influence(case, binding, beams, grid, content["settings"], observer)
     content |= {"engine": influence.engine, "fingerprint": influence.fingerprint}
-    folder.create(case, content)
-    return _opened(case, binding, influence, folder, content, observer)
+    lock = _created(folder, case, content, request.overwrite)
+    return _opened(case, binding, influence, folder, content, observer, lock)
 
 
 def resume(
@@ -244,12 +250,12 @@ def resume(
         does not say.
     """
     folder = SessionFolder(path.absolute())
-    content = folder.read_session()
+    lock, content = _locked(folder)
     folder.check_inputs(content)
     make_planner = stored_planner_of(content, observer, allow_remote)
     if max_steps is not None:
         content["settings"]["max_steps"] = max_steps
-    opened = _opened(*_stored(folder, content, observer), folder, content, observer)
+    opened = _opened(*_stored(folder, content, observer), folder, content, observer, lock)
     return improve(opened, make_planner, observer)
 
 
@@ -271,9 +277,9 @@ def open_session(path: Path, observer: Observer) -> OpenSession:
         If the folder holds no session, or one that is damaged or was changed.
     """
     folder = SessionFolder(path.absolute())
-    content = folder.read_session()
+    lock, content = _locked(folder)
     folder.check_inputs(content)
-    opened = _opened(*_stored(folder, content, observer), folder, content, observer)
+    opened = _opened(*_stored(folder, content, observer), folder, content, observer, lock)
     opened.settle()
     return opened
 
@@ -304,8 +310,8 @@ def repeat(
     ends = ("stop_reason", "unmet", "best_step")
     content = {k: v for k, v in content.items() if k not in ends}
     content |= {"state": "running", "versions": versions(), "created": _now()}
-    folder.create(case, content)
-    opened = _opened(case, binding, influence, folder, content, observer)
+    lock = _created(folder, case, content, overwrite=False)
+    opened = _opened(case, binding, influence, folder, content, observer, lock)
     return improve(opened, make_planner, observer)
 
 
@@ -319,7 +325,7 @@ def _stored(
     )
     grid = Grid(**content["dose_grid"])
     case = load_case_file(folder.case_path)
-    binding = protocol.resolve(case.names)
+    binding = resolve(protocol, case.names)
     influence = _influence(case, binding, beams, grid, content["settings"], observer)
     if influence.fingerprint != content["fingerprint"]:
         raise InputError(
@@ -329,6 +335,24 @@ def _stored(
     return case, binding, influence
 
 
+def _created(folder: SessionFolder, case: Case, content: dict, overwrite: bool) -> SessionLock:
+    """Write the first files of a session in a folder that is this process's from then on."""
+    lock = SessionLock(folder.path)
+    try:
+        check_out(folder, overwrite)  # once more: another process may have been quicker
+        folder.create(case, content)
+    except BaseException:
+        lock.abandon()
+        raise
+    return lock
+
+
+def _locked(folder: SessionFolder) -> tuple[SessionLock, dict]:
+    """Take hold of a session folder, and read its session.json as nobody changes it any more."""
+    folder.read_session()  # a folder without one is left alone
+    return SessionLock(folder.path), folder.read_session()
+
+
 def _opened(
     case: Case,
     binding: Binding,
@@ -336,6 +360,7 @@ def _opened(
     folder: SessionFolder,
     content: dict,
     observer: Observer,
+    lock: SessionLock,
 ) -> OpenSession:
     # As it was made, whatever is usual by now: resumed and repeated steps are then the same.
     settings = session_settings(content["settings"]["optimizer"])
@@ -344,7 +369,7 @@ def _opened(
     )
     session.restore()
     folder.remove_leftovers()
-    return OpenSession(session, content)
+    return OpenSession(session, content, lock)
 
 
 def improve(
@@ -487,7 +512,7 @@ def check_out(folder: SessionFolder, overwrite: bool) -> None:
     above = next(p for p in (path, *path.parents) if p.exists())
     if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
         raise InputError(f"{path}: cannot be written; choose another --out folder")
-    if path.is_dir() and any(path.iterdir()):
+    if path.is_dir() and any(p.name != LOCK_NAME for p in path.iterdir()):
         if not folder.session_path.is_file():
             raise InputError(f"{path}: is not empty and no session; choose another --out folder")
         if not overwrite:

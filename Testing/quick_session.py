@@ -8,7 +8,7 @@ from image_phantom import image_phantom, protocol
 from radplan.case import Case
 from radplan.influence.matrix import InfluenceMatrix
 from radplan.optimize import SolverSettings
-from radplan.protocol import protocol_from_dict
+from radplan.protocol_file import protocol_from_dict
 from radplan.session import PlanningSession, SessionSettings
 from radplan.session_folder import SessionFolder
 

@@ -14,7 +14,7 @@ from radplan.audit import read_audit
 from radplan.case import Case
 from radplan.case_checks import bind
 from radplan.optimize import SolverSettings
-from radplan.protocol import protocol_from_dict
+from radplan.protocol_file import protocol_from_dict
 from radplan.session import PlanningSession, SessionSettings
 from radplan.session_folder import SessionFolder
 from scripted_llm import MODEL, Behaviour, Exchange, ScriptedServer, fails, says

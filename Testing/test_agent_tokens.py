@@ -9,7 +9,7 @@ from radplan.agent.tokens import GoalTokens, ObjectiveTokens, StructureTokens
 from radplan.case import StructureType
 from radplan.errors import InputError
 from radplan.optimize import Objective
-from radplan.protocol import load_protocol
+from radplan.protocol_file import load_protocol
 
 OAR, TARGET, HELPER = StructureType.OAR, StructureType.TARGET, StructureType.HELPER
 HOSTILE = {

@@ -549,12 +549,12 @@ def test_evaluate(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert err == ""
     assert "MISSED  1     Cord" in out
-    assert "met     1     PTV        D95% >= 50 Gy" in out
+    assert "met     1     PTV        D95% ≥ 50 Gy" in out
 
 
 def test_evaluate_normalized(tmp_path, capsys):
     assert main(evaluate(tmp_path, even_dose(20.0), "--normalize")) == 3
-    line = next(x for x in capsys.readouterr().out.splitlines() if "D95% >= 50 Gy" in x)
+    line = next(x for x in capsys.readouterr().out.splitlines() if "D95% ≥ 50 Gy" in x)
     assert "50.00 Gy" in line
     assert line.startswith("met")
 

@@ -37,7 +37,8 @@ from radplan.io.nrrd import write_dose
 from radplan.metrics import parse_metric
 from radplan.optimize import Objective
 from radplan.planning import Observer, PlanRequest, plan
-from radplan.protocol import ClinicalGoal, Prescription, Protocol, list_protocols, load_protocol
+from radplan.protocol import ClinicalGoal, Prescription, Protocol
+from radplan.protocol_file import list_protocols, load_protocol
 from radplan.resources import resource_path
 from radplan.scorecard import goal_result, scorecard_from_dict
 

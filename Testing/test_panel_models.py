@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 import pytest
 
 from radplan.agent.actions import action_from_dict, apply_actions
+from radplan.binding import Binding
 from radplan.case import StructureType
 from radplan.errors import InputError
 from radplan.naming import map_name
@@ -24,7 +25,7 @@ from radplan.panel.objective_edits import ObjectiveEdits
 from radplan.panel.planning_state import CANCELLING, DONE, FAILED, IDLE, PREPARING, RUNNING
 from radplan.panel.sliders import Slider, slider_actions, sliders
 from radplan.panel.treatment import Treatment
-from radplan.protocol import Binding, load_protocol, protocol_from_dict
+from radplan.protocol_file import load_protocol, protocol_from_dict
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,7 @@ def test_a_type_alone_answers_no_question():
 
 
 def test_two_segments_of_one_name_and_missing_or_double_bodies_are_told():
-    assert "Rectum" in mapping_problem(
-        rows_of(*PELVIS, "blob", chosen={"blob": "Rectum"})
-    )
+    assert "Rectum" in mapping_problem(rows_of(*PELVIS, "blob", chosen={"blob": "Rectum"}))
     assert "EXTERNAL" in mapping_problem(rows_of(*PELVIS[1:]))
     body = {"blob": StructureType.EXTERNAL}
     twice = rows_of(*PELVIS, "blob", chosen={"blob": "Skin"}, types=body)

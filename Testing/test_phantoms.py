@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from radplan.binding import resolve
 from radplan.case import Case, StructureType
 from radplan.errors import InputError
 from radplan.geometry import Grid
@@ -13,7 +14,7 @@ from radplan.io.phantoms import PHANTOMS, make_phantom
 from radplan.io.phantoms.canvas import AIR_HU, Canvas, rasterize
 from radplan.io.phantoms.shapes import Margin, ellipsoid, half_space, tube, with_margin
 from radplan.naming import map_name
-from radplan.protocol import load_protocol
+from radplan.protocol_file import load_protocol
 
 #: Volumes in cc: lowest and highest that a planner would take for granted.
 VOLUMES_CC = {
@@ -244,7 +245,7 @@ def test_names_and_types_follow_tg263(phantom: tuple[str, Case]) -> None:
 def test_protocols_bind_to_the_phantom_made_for_them(phantom: tuple[str, Case]) -> None:
     name, case = phantom
     for protocol in PROTOCOLS[name]:
-        binding = load_protocol(protocol).resolve(case.names)
+        binding = resolve(load_protocol(protocol), case.names)
         assert len(binding.protocol.prescriptions) == len(load_protocol(protocol).prescriptions)
         targets = [p.target for p in binding.protocol.prescriptions]
         assert all(case.structure(t).type is StructureType.TARGET for t in targets)

@@ -15,7 +15,7 @@ from radplan.agent.helpers import (
 )
 from radplan.agent.initial import initial_objectives
 from radplan.influence import choose_dose_grid
-from radplan.protocol import protocol_from_dict
+from radplan.protocol_file import protocol_from_dict
 
 BOOST = structure("PTV_High", TARGET, ball((-8.0, 0.0, 0.0), 12.0))
 INSIDE = structure("Urethra", OAR, ball((0.0, 0.0, 0.0), 7.0))

@@ -13,14 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radplan.beams import gantry_angles
+from radplan.binding import resolve
 from radplan.errors import InputError
 from radplan.naming import map_name
-from radplan.protocol import (
-    list_protocols,
-    load_protocol,
-    protocol_from_dict,
-    protocols_dir,
-)
+from radplan.protocol_file import list_protocols, load_protocol, protocol_from_dict, protocols_dir
 
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema checks files against the schema")
 
@@ -117,7 +113,7 @@ def test_shipped_protocol_is_valid(name):
         names = set(protocol.structures) | {a for v in protocol.aliases.values() for a in v}
         assert {n for n in names if map_name(n).name != n} == set()
     # A case with exactly the protocol's structures fits it.
-    binding = protocol.resolve(protocol.structures)
+    binding = resolve(protocol, protocol.structures)
     assert binding.protocol == replace(protocol, aliases={})
     assert not binding.missing and not binding.notes
 
@@ -399,9 +395,9 @@ def test_finding_protocols(tmp_path):
 
 def test_resolve_by_name_alias_and_meaning():
     protocol = protocol_from_dict(GOOD)
-    exact = protocol.resolve(CASE)
+    exact = resolve(protocol, CASE)
     assert exact.names == {name: name for name in protocol.structures}
-    binding = protocol.resolve(["BODY", "PTV", "PTV 48Gy", "rectum", "Bowel", "GTV"])
+    binding = resolve(protocol, ["BODY", "PTV", "PTV 48Gy", "rectum", "Bowel", "GTV"])
     assert binding.names == {
         "PTV_6000": "PTV",
         "PTV_4800": "PTV 48Gy",
@@ -411,16 +407,16 @@ def test_resolve_by_name_alias_and_meaning():
     assert [p.target for p in binding.protocol.prescriptions] == ["PTV", "PTV 48Gy"]
     assert [g.structure for g in binding.protocol.goals] == ["PTV", "rectum", "Bowel"]
     # Its own name wins over an alias.
-    assert protocol.resolve([*CASE, "PTV", "Bowel"]).names == exact.names
+    assert resolve(protocol, [*CASE, "PTV", "Bowel"]).names == exact.names
 
 
 @pytest.mark.parametrize("names", [["PTV 60Gy", "Rectum"], ["PTV", "rectum", "Bowel"], CASE])
 def test_resolved_protocol_can_be_stored_and_resolved_again(names):
     document = copy.deepcopy(GOOD)
     document["goals"].append(document["goals"][0] | {"structure": "PTV_4800", "priority": 2})
-    binding = protocol_from_dict(document).resolve(names)
+    binding = resolve(protocol_from_dict(document), names)
     stored = protocol_from_dict(json.loads(json.dumps(binding.protocol.to_dict())))
-    assert stored.resolve(names).protocol == stored == binding.protocol
+    assert resolve(stored, names).protocol == stored == binding.protocol
     assert ("PTV_4800 V95%" in str(binding.notes)) == ("PTV_4800" not in names)
 
 
@@ -429,12 +425,12 @@ def test_shipped_protocol_without_optional_structures_can_be_stored(name):
     protocol = load_protocol(name)
     needed = {g.structure for g in protocol.goals if g.priority == 1 and not g.optional}
     aliases = [protocol.aliases.get(n, (n,))[0] for n in (protocol.primary.target, *needed)]
-    bound = protocol.resolve(dict.fromkeys(aliases)).protocol
+    bound = resolve(protocol, dict.fromkeys(aliases)).protocol
     assert protocol_from_dict(bound.to_dict()) == bound
 
 
 def test_resolve_without_lower_target_and_organ():
-    binding = protocol_from_dict(GOOD).resolve(["PTV_6000", "Rectum"])
+    binding = resolve(protocol_from_dict(GOOD), ["PTV_6000", "Rectum"])
     assert binding.missing == ("PTV_4800", "Bag_Bowel")
     assert [p.target for p in binding.protocol.prescriptions] == ["PTV_6000"]
     assert "PTV_4800" in binding.notes[0] and "dropped" in binding.notes[0]
@@ -444,48 +440,48 @@ def test_resolve_without_lower_target_and_organ():
 def test_resolve_without_must_goal_structure():
     protocol = protocol_from_dict(GOOD)
     with pytest.raises(InputError) as error:
-        protocol.resolve(["PTV_6000", "Bladder"])
+        resolve(protocol, ["PTV_6000", "Bladder"])
     for word in ("no Rectum", "must-goal Rectum V50Gy ≤ 22 %", "PTV_6000, Bladder"):
         assert word in str(error.value)
     document = changed(("goals", 1, "optional"), True)
-    assert "Rectum" in protocol_from_dict(document).resolve(["PTV_6000"]).missing
+    assert "Rectum" in resolve(protocol_from_dict(document), ["PTV_6000"]).missing
 
 
 def test_resolve_primary_target():
     protocol = protocol_from_dict(GOOD)
     with pytest.raises(InputError, match="no PTV_6000 .the primary target, 60 Gy.*PTV_4800"):
-        protocol.resolve(["PTV_4800", "Rectum"])
+        resolve(protocol, ["PTV_4800", "Rectum"])
     with pytest.raises(InputError, match="no structures"):
-        protocol.resolve([])
+        resolve(protocol, [])
 
 
 def test_only_ptv_stands_for_only_prescription():
     prostate = load_protocol("prostate_70.2_26")
     organs = ["External", "Rectum", "Bladder", "CTV", "zPTV_ring"]
     for name in ("PTV", "PTV1", "PTV_70.2", "PTV_7020", "PTVp"):
-        binding = prostate.resolve([*organs, name])
+        binding = resolve(prostate, [*organs, name])
         assert binding.names["PTV_7020"] == name
         assert bool(binding.notes) == (name in ("PTV", "PTV1", "PTVp"))
     for names in (["PTV_6000"], ["PTV 78Gy"], ["PTV1", "PTV2"], ["GTV"], []):
         with pytest.raises(InputError, match="no PTV_7020"):
-            prostate.resolve([*organs, *names])
+            resolve(prostate, [*organs, *names])
     # With several prescriptions, a PTV without a dose could be any of them.
     with pytest.raises(InputError, match="no PTV_7000"):
-        load_protocol("openkbp_hn_70_63_56").resolve(["PTV"])
+        resolve(load_protocol("openkbp_hn_70_63_56"), ["PTV"])
 
 
 def test_ambiguous_structures_are_refused():
     protocol = protocol_from_dict(GOOD)
     with pytest.raises(InputError, match="Rectum could be rectum or RECTUM"):
-        protocol.resolve(["PTV_6000", "rectum", "RECTUM"])
+        resolve(protocol, ["PTV_6000", "rectum", "RECTUM"])
     document = changed(("aliases",), {"PTV_6000": ["PTV"], "PTV_4800": ["PTV"]})
     with pytest.raises(InputError, match="PTV of the case would be both PTV_6000 and PTV_4800"):
-        protocol_from_dict(document).resolve(["PTV", "Rectum"])
+        resolve(protocol_from_dict(document), ["PTV", "Rectum"])
 
 
 def test_sides_are_never_exchanged():
     protocol = load_protocol("openkbp_hn_70_63_56")
-    binding = protocol.resolve(["PTV70", "Parotid R", "SpinalCord"])
+    binding = resolve(protocol, ["PTV70", "Parotid R", "SpinalCord"])
     assert binding.names["Parotid_R"] == "Parotid R"
     assert "Parotid_L" in binding.missing
 
@@ -496,7 +492,7 @@ def test_openkbp_patients_may_lack_organs_and_targets(data_dir):
     assert len(folders) == 10
     for folder in folders:
         names = {p.stem for p in folder.glob("*.csv")}
-        binding = protocol.resolve(sorted(names))
+        binding = resolve(protocol, sorted(names))
         assert binding.names["PTV_7000"] == "PTV70"
         assert binding.names["Parotid_L"] == "LeftParotid"
         assert ("PTV_6300" in binding.missing) == ("PTV63" not in names)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from radplan.agent.quality import target_shortfall
-from radplan.protocol import Protocol, load_protocol, protocol_from_dict
+from radplan.protocol import Protocol
+from radplan.protocol_file import load_protocol, protocol_from_dict
 from radplan.scorecard import Scorecard
 
 PRESCRIPTION_GY = 50.0

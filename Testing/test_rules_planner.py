@@ -20,7 +20,7 @@ from radplan.agent.rules import RulesPlanner
 from radplan.agent.trajectory import Stop
 from radplan.case_checks import bind
 from radplan.optimize import OBJECTIVE_FUNCTIONS, SolverSettings
-from radplan.protocol import protocol_from_dict
+from radplan.protocol_file import protocol_from_dict
 from radplan.session import LARGEST_DOSE_SHARE, PlanningSession, SessionSettings
 from radplan.session_folder import SessionFolder
 

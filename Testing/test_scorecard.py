@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from radplan.binding import resolve
 from radplan.errors import InputError
 from radplan.metrics import CI_FORMULA, HI_FORMULA, StructureDose
-from radplan.protocol import load_protocol, protocol_from_dict
+from radplan.protocol_file import load_protocol, protocol_from_dict
 from radplan.scorecard import (
     Scorecard,
     evaluate_scorecard,
@@ -209,8 +210,8 @@ def test_terminal_table():
     lines = text.splitlines()
     assert "PTV_6000 60 Gy in 20 fractions" in lines[0] and "Test protocol" in lines[0]
     assert lines[2].startswith("MISSED  1")
-    assert "V30Gy <= 50 %" in text and "not evaluable, the case lacks them: Bladder" in text
-    assert "max <= 70 Gy *" in text and "* limit not checked" in text
+    assert "V30Gy ≤ 50 %" in text and "not evaluable, the case lacks them: Bladder" in text
+    assert "max ≤ 70 Gy *" in text and "* limit not checked" in text
     assert "RESEARCH USE ONLY" in lines[-1]
     assert all(line == line.rstrip() for line in lines)
     assert "*" not in format_scorecard(judge(*LADDER))
@@ -242,8 +243,8 @@ def test_file_content():
 
 def test_shipped_protocol_end_to_end():
     """A case with other names and without some organs, against a shipped protocol."""
-    binding = load_protocol("openkbp_hn_70_63_56").resolve(
-        ["BODY", "PTV70", "PTV56", "Cord", "LT PAROTID"]
+    binding = resolve(
+        load_protocol("openkbp_hn_70_63_56"), ["BODY", "PTV70", "PTV56", "Cord", "LT PAROTID"]
     )
     doses = {
         "BODY": structure_dose(*range(75)),

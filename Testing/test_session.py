@@ -33,7 +33,7 @@ from radplan.cli import main
 from radplan.errors import CancelledError, InputError
 from radplan.optimize import Objective
 from radplan.planning import Observer, PlanRequest, plan, resume
-from radplan.protocol import protocol_from_dict
+from radplan.protocol_file import protocol_from_dict
 from radplan.session import PlanningSession
 from radplan.session_folder import SessionFolder
 

@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import radplan
-from radplan.protocol import list_protocols
+from radplan.protocol_file import list_protocols
 from radplan.resources import resource_path
 
 if sys.version_info >= (3, 11):

@@ -48,7 +48,13 @@ from scene_builders import (
     orientation_name,
     oriented,
 )
-from slicerrt_standins import StandInEngine, StandInEngineHandler, slicerrt
+from slicerrt_standins import (
+    BEAM_TRANSFORM_MODIFIED,
+    StandInEngine,
+    StandInEngineHandler,
+    overwrite_matrix_memory,
+    slicerrt,
+)
 
 GRID = Grid((4, 5, 7), (1.5, 2.0, 3.0), (-17.0, 8.5, 101.25))
 LPS = ((0, 1, 2), (-1, -1, 1))
@@ -97,7 +103,14 @@ class TestPlanNodes:
         assert plan.GetIsocenterSpecification() == slicer.vtkMRMLRTPlanNode.ArbitraryPoint
         assert [n.GetGantryAngle() for n in beam_nodes(plan)] == [0, 90, 200]
         assert {n.GetSAD() for n in beam_nodes(plan)} == {1000.0}  # SlicerRT's default is 2000
-        assert all(n.transforms_updated for n in beam_nodes(plan))
+
+    def test_turned_beams_are_drawn_anew(self, scene):
+        both = nodes(scene)
+        plan, redrawn = make_plan(scene, "0,90", nodes=both), []
+        for node in beam_nodes(plan):
+            node.AddObserver(BEAM_TRANSFORM_MODIFIED, lambda node, _: redrawn.append(node))
+        make_plan(scene, "10,100", plan=plan, nodes=both)
+        assert set(redrawn) == set(beam_nodes(plan))
 
     def test_what_was_written_is_read(self, scene):
         beams = make_beams("coplanar9", ISOCENTER)
@@ -357,14 +370,14 @@ class TestInfluence:
         influence = influence_from_beams(plan)
         before = influence.matrix.toarray()
         for node in beam_nodes(plan):
-            node.overwrite_matrix_memory(99.0)
+            overwrite_matrix_memory(node, 99.0)
         np.testing.assert_array_equal(influence.matrix.toarray(), before)
 
     def test_the_fingerprint_is_of_the_content(self, scene):
         plan = filled_plan(scene)
         first = influence_from_beams(plan)
         assert influence_from_beams(plan).fingerprint == first.fingerprint
-        beam_nodes(plan)[1].overwrite_matrix_memory(0.5)
+        overwrite_matrix_memory(beam_nodes(plan)[1], 0.5)
         second = influence_from_beams(plan).fingerprint
         beam_nodes(plan)[1].SetGantryAngle(91.0)
         third = influence_from_beams(plan).fingerprint
@@ -373,7 +386,7 @@ class TestInfluence:
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -0.5])
     def test_doses_that_are_none_are_refused(self, scene, bad):
         plan = filled_plan(scene)
-        beam_nodes(plan)[2].overwrite_matrix_memory(bad)
+        overwrite_matrix_memory(beam_nodes(plan)[2], bad)
         with pytest.raises(InputError, match="'G200.0'.*negative or not numbers"):
             influence_from_beams(plan)
 

@@ -30,7 +30,12 @@ from radplan.optimize import OBJECTIVE_FUNCTIONS
 from radplan.orientation import to_lps
 from scene_builders import add_transform, oriented
 from slicerrt_phantom import LPS, add_plan
-from slicerrt_standins import StandInScriptedPlanOptimizer, objective_node, slicerrt
+from slicerrt_standins import (
+    StandInScriptedPlanOptimizer,
+    objective_node,
+    overwrite_matrix_memory,
+    slicerrt,
+)
 
 FLIPPED = ((1, 2, 0), (1, -1, 1))
 
@@ -208,7 +213,7 @@ def no_matrix(plan):
 
 def dark(plan):
     for node in beam_nodes(plan):
-        node.overwrite_matrix_memory(0.0)
+        overwrite_matrix_memory(node, 0.0)
 
 
 class TestErrors:

@@ -18,7 +18,8 @@ from radplan.io import load_case
 from radplan.metrics import StructureDose
 from radplan.optimize import FluenceProblem, Objective, StructureIndex
 from radplan.planning import Observer, PlanRequest, influence_for
-from radplan.protocol import Protocol, load_protocol
+from radplan.protocol import Protocol
+from radplan.protocol_file import load_protocol
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from radplan.protocol import Protocol, protocol_from_dict
+from radplan.protocol import Protocol
+from radplan.protocol_file import protocol_from_dict
 
 
 @dataclass(frozen=True)

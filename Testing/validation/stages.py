@@ -19,11 +19,12 @@ from pathlib import Path
 
 from radplan.agent.rules import RulesPlanner
 from radplan.beams import make_beams
+from radplan.binding import resolve
 from radplan.influence import choose_dose_grid, influence_matrix
 from radplan.io import load_case
 from radplan.outputs import write_outputs
 from radplan.planning import isocenter
-from radplan.protocol import load_protocol
+from radplan.protocol_file import load_protocol
 from radplan.session import PlanningSession
 from radplan.session_folder import SessionFolder
 
@@ -53,7 +54,7 @@ def main() -> None:
     cache = options.out / "cache"
     with stage("read the case"):
         case = load_case(options.case)
-        binding = load_protocol(options.protocol).resolve(case.names)
+        binding = resolve(load_protocol(options.protocol), case.names)
     protocol = binding.protocol
     beams = make_beams(protocol.beams, isocenter(case, binding))
     grid = choose_dose_grid(case)

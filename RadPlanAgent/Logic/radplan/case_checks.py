@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from .binding import Binding, resolve
 from .case import Case, StructureType
 from .errors import InputError
 from .geometry import Occupancy
-from .protocol import Binding, Protocol
+from .protocol import Protocol
 
 #: Share of a structure's volume that may lie outside another one (rounding of contours).
 LARGEST_SHARE_OUTSIDE = 0.01
@@ -31,7 +32,7 @@ def bind(case: Case, protocol: Protocol) -> tuple[Case, Binding]:
     InputError
         If a target or the structure of a must-goal is missing or empty.
     """
-    binding = protocol.resolve(case.names)
+    binding = resolve(protocol, case.names)
     targets = binding.protocol.prescription_gy
     for name in targets:
         if case.structure(name).occupancy.is_empty:

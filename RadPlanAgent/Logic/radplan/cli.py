@@ -25,7 +25,8 @@ from .llm_command import (
     model_settings,
     models_of,
 )
-from .protocol import Protocol, list_protocols, load_protocol
+from .protocol import Protocol
+from .protocol_file import list_protocols, load_protocol
 
 DONE, BAD_INPUT, MUST_GOALS_UNMET, CANCELLED = 0, 2, 3, 4
 DISK_ADVICE = "; free space and try again (a session that has begun goes on with radplan resume)"

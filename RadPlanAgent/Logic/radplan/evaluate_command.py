@@ -11,7 +11,7 @@ from .errors import InputError
 from .evaluation import DoseEvaluator
 from .io import load_case
 from .progress import ProgressReport, silent
-from .protocol import load_protocol
+from .protocol_file import load_protocol
 from .scorecard import Scorecard
 from .session_folder import write_json
 

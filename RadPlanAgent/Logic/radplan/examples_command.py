@@ -17,7 +17,7 @@ from .evaluation import DoseEvaluator
 from .optimize import StructureIndex
 from .plan_history import history_of
 from .progress import ProgressReport, silent
-from .protocol import protocol_from_dict
+from .protocol_file import protocol_from_dict
 from .scorecard import scorecard_from_dict
 from .session import with_undone
 from .session_folder import SessionFolder

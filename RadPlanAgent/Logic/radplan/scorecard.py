@@ -325,16 +325,14 @@ def format_scorecard(scorecard: Scorecard) -> str:
 def _row(result: GoalResult) -> tuple[str, ...]:
     """Cells of an evaluable goal's line."""
     goal = result.goal
-    limit = f"{goal.metric} {goal.op} {goal.value:g} {goal.unit}".rstrip()
-    if not goal.verified:
-        limit += " *"
+    requirement = goal.requirement if goal.verified else f"{goal.requirement} *"
     digits = 3 if goal.unit == "" else 2
     unit = f" {goal.unit}" if goal.unit else ""
     return (
         "met" if result.met else "MISSED",
         str(goal.priority),
         goal.structure,
-        limit,
+        requirement,
         f"{result.achieved:.{digits}f}{unit}",
         f"{result.margin:+.{digits}f}{unit}",
         result.note,

@@ -21,7 +21,8 @@ from ..case import StructureType
 from ..errors import InputError
 from ..files import written_by_rename
 from ..optimize import Objective
-from ..protocol import Protocol, list_protocols, load_protocol, protocol_from_dict
+from ..protocol import Protocol
+from ..protocol_file import list_protocols, load_protocol, protocol_from_dict
 from ..scorecard import GoalResult, goal_result
 from .actions import Action, AddObjective, action_from_dict, action_to_dict, apply_actions
 from .anatomy import AnatomyFact

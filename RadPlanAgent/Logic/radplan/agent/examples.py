@@ -13,7 +13,8 @@ from pathlib import Path
 
 from ..case import Case
 from ..errors import InputError
-from ..protocol import Protocol, list_protocols, load_protocol
+from ..protocol import Protocol
+from ..protocol_file import list_protocols, load_protocol
 from ..resources import resource_path
 from .anatomy import AnatomyFact, anatomy_facts
 from .example import OTHER_SITE, Example, load_example

@@ -175,7 +175,7 @@ def protocol_text(
     told = [g for g in protocol.goals if g not in left_out]
     for priority in sorted({g.priority for g in told}):
         goals = [
-            f"{goal_tokens.token(g)} {tokens.token(g.structure)} {_limit(g, with_metric=True)}"
+            f"{goal_tokens.token(g)} {tokens.token(g.structure)} {g.requirement}"
             for g in told
             if g.priority == priority
         ]
@@ -183,17 +183,11 @@ def protocol_text(
     return "\n".join(lines)
 
 
-def _limit(goal: ClinicalGoal, with_metric: bool = False) -> str:
-    sign = "≤" if goal.op == "<=" else "≥"
-    metric = f"{goal.metric} " if with_metric else ""
-    return f"{metric}{sign} {goal.value:g} {goal.unit}".rstrip()
-
-
 def _sentence(result: GoalResult) -> str:
     """Value, limit and margin of one goal in words."""
     goal = result.goal
     if result.met is None:
-        return f"limit {_limit(goal)}: not evaluable, the case has no such structure"
+        return f"limit {goal.limit}: not evaluable, the case has no such structure"
     places = 1 if goal.unit else 2
     while places < _MOST_DECIMALS and not result.met and round(result.margin, places) == 0:
         places += 1  # what is missed must not read as missed by nothing
@@ -208,4 +202,4 @@ def _sentence(result: GoalResult) -> str:
     else:
         outcome = f"met with {result.margin:.{places}f}{unit} to spare{relative}"
     note = f"; {result.note}" if result.note else ""
-    return f"{result.achieved:.{places}f}{unit}, limit {_limit(goal)}: {outcome}{note}"
+    return f"{result.achieved:.{places}f}{unit}, limit {goal.limit}: {outcome}{note}"

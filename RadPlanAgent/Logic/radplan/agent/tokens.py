@@ -17,7 +17,8 @@ from ..errors import InputError
 from ..metrics import parse_metric
 from ..naming import map_name
 from ..optimize import OBJECTIVE_FUNCTIONS, Objective
-from ..protocol import ClinicalGoal, Protocol, list_protocols, load_protocol
+from ..protocol import ClinicalGoal, Protocol
+from ..protocol_file import list_protocols, load_protocol
 from .helpers import RINGS, core_name, overlap_free_name, ring_name, shell_name
 
 #: Tokens of names that must not go out.

@@ -18,7 +18,7 @@ from ..influence.pyradplan_optimizer import PeerObjective, peer_fluence, peer_so
 from ..io import load_case
 from ..optimize import FluenceProblem, SolverSettings, StructureIndex, optimize_fluence
 from ..planning import Observer, PlanRequest, influence_for
-from ..protocol import load_protocol
+from ..protocol_file import load_protocol
 from ..session import SessionSettings
 from .memory import peak_growth_bytes
 from .problem import BenchProblem, first_plan_problem

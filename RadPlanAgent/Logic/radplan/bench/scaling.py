@@ -12,7 +12,7 @@ from ..case_checks import bind
 from ..io import load_case
 from ..optimize import FluenceProblem, StructureIndex
 from ..planning import Observer, PlanRequest, influence_for
-from ..protocol import load_protocol
+from ..protocol_file import load_protocol
 from .problem import BenchProblem, first_plan_problem
 
 #: Number of beams, and width of a dose voxel in mm: more beams on one grid, and finer grids.

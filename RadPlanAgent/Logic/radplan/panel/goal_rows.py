@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..protocol import SIGNS
 from .i18n import _
 
 #: Marks of a goal: met, missed, cannot be evaluated.
@@ -62,14 +63,13 @@ def _key(goal: Mapping) -> tuple:
 
 
 def _row(goal: Mapping, other: Mapping | None) -> GoalRow:
-    sign = "≤" if goal["op"] == "<=" else "≥"
-    label = f"{goal['structure']} {goal['metric']} {sign} {goal['value']:g} {goal['unit']}"
+    limit = f"{SIGNS[goal['op']]} {goal['value']:g} {goal['unit']}".rstrip()
     better = 0
     if other and other["margin"] is not None and goal["margin"] is not None:
         gain = goal["margin"] - other["margin"]
         better = 0 if abs(gain) < 0.05 else (1 if gain > 0 else -1)
     return GoalRow(
-        label.rstrip(),
+        f"{goal['structure']} {goal['metric']} {limit}",
         goal["priority"],
         goal["met"],
         _number(goal["achieved"], goal["unit"]),

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol as Interface
 
+from ..binding import Binding, resolve
 from ..case import StructureType
 from ..errors import InputError
 from ..naming import NameMapping, map_name
-from ..protocol import Binding, Protocol
+from ..protocol import Protocol
 from .i18n import _
 
 
@@ -136,6 +137,6 @@ def mapping_problem(rows: Sequence[MappingRow]) -> str:
 def bound(protocol: Protocol, rows: Sequence[MappingRow]) -> Binding | str:
     """The protocol held against the structures, or why it does not fit."""
     try:
-        return protocol.resolve(row.name for row in rows if row.name is not None)
+        return resolve(protocol, (row.name for row in rows if row.name is not None))
     except InputError as error:
         return str(error)

@@ -8,10 +8,11 @@ from typing import Any
 
 import qt
 
+from ..binding import Binding
 from ..case import StructureType
 from ..errors import InputError
 from ..naming import tg263_names
-from ..protocol import Binding, list_protocols, load_protocol, protocol_from_dict
+from ..protocol_file import list_protocols, load_protocol, protocol_from_dict
 from .i18n import _
 from .mapping_rows import MappingRow, Match, bound, mapping_problem, mapping_rows
 from .tables import AMBER, GREEN, GREY, set_cell, show_note, stretch_column
@@ -267,9 +268,7 @@ class PatientSection:
         index = combo.currentIndex
         name = combo.itemData(index) or ""
         if index == combo.count - 1:
-            name = qt.QFileDialog.getOpenFileName(
-                None, _("Protocol"), "", _("Protocols (*.json)")
-            )
+            name = qt.QFileDialog.getOpenFileName(None, _("Protocol"), "", _("Protocols (*.json)"))
             name = name[0] if isinstance(name, tuple) else name  # PySide gives the filter too
         if name or index == 0:
             self._change(protocol=name, doses={}, fractions=0)

@@ -16,7 +16,7 @@ from ..influence import choose_dose_grid
 from ..mrml.read_volume import ijk_to_lps
 from ..mrml.rt_plan import OURS, apertures_mm, update_plan
 from ..planning import isocenter
-from ..protocol import protocol_from_dict
+from ..protocol_file import protocol_from_dict
 
 
 def beamsIntoScene(

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from ..errors import InputError
 from ..figures import GoalMarker
 from ..metrics import Metric, parse_metric
+from ..protocol import SIGNS
 from .folder import mapping, mappings, number, text, whole
 
 #: A goal's identity in all scorecards of a session and in the protocol.
 GoalKey = tuple[str, str, str, float | None, str]
 
-_OPERATORS = {"<=": "≤", ">=": "≥", "<": "<", ">": ">"}
 _PRIORITY_WORDS = {1: "must", 2: "must-like", 3: "should", 4: "ideal"}
 _DECIMALS = {"Gy": 2, "%": 1, "cc": 1}
 _MOST_DECIMALS = 4
@@ -57,7 +57,7 @@ class Goal:
     def requirement(self) -> str:
         """For example ``D95% ≥ 50 Gy``."""
         limit = "?" if self.limit is None else f"{self.limit:g}"
-        return f"{self.metric} {_OPERATORS.get(self.op, self.op)} {limit} {self.unit}".rstrip()
+        return f"{self.metric} {SIGNS.get(self.op, self.op)} {limit} {self.unit}".rstrip()
 
     @property
     def label(self) -> str:

@@ -665,6 +665,13 @@ def test_lists(capsys):
     assert "phantom:head-neck" in capsys.readouterr().out
 
 
+def test_limits_are_told_apart_where_the_output_has_no_sign_for_them():
+    command = [sys.executable, "-m", "radplan.cli", "protocols", "prostate_60_20"]
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    assert b"PTV_6000 D95% \\u2265 60 Gy" in done.stdout
+
+
 def test_protocol_that_is_not_there(refused):
     refused(["protocols", "kidney"], "no protocol 'kidney'", "prostate_60_20", ".json")
 

@@ -26,7 +26,7 @@ from radplan.mrml.read_volume import ijk_to_lps
 from radplan.mrml.rt_plan import beam_nodes
 from radplan.mrml.rt_register import NAME, register_plan_optimizer
 from radplan.mrml.runtime import headless_scene
-from radplan.optimize import OBJECTIVE_FUNCTIONS
+from radplan.optimize import CONSTRAINT_KINDS, OBJECTIVE_FUNCTIONS
 from radplan.orientation import to_lps
 from scene_builders import add_transform, oriented
 from slicerrt_phantom import LPS, add_plan
@@ -119,9 +119,11 @@ class TestRegistration:
 class TestObjectivesTable:
     def test_all_functions_are_offered_with_numbers_as_defaults(self, optimizer):
         offered = optimizer.available_objectives()
-        assert set(offered) == set(OBJECTIVE_FUNCTIONS)
+        constraints = {f"constraint_{kind}" for kind in CONSTRAINT_KINDS}
+        assert set(offered) == set(OBJECTIVE_FUNCTIONS) | constraints
         for name, parameters in offered.items():
-            assert set(parameters) == set(OBJECTIVE_FUNCTIONS[name].parameters)
+            if name not in constraints:
+                assert set(parameters) == set(OBJECTIVE_FUNCTIONS[name].parameters)
             # SlicerRT shows the repr, and gives back what was typed.
             assert all(float(text) >= 0 for text in parameters.values())
 
@@ -130,6 +132,7 @@ class TestObjectivesTable:
         rows = [
             ("PTV" if "under" in name or "min" in name else "Gland", name, parameters)
             for name, parameters in optimizer.available_objectives().items()
+            if name in OBJECTIVE_FUNCTIONS
         ]
         rows.append(("PTV", "squared_deviation", {"dose_gy": "50.0", "penalty": 100}))
         assert optimizer.optimize_plan(plan, objectives(plan, *rows)) == ""
@@ -206,6 +209,48 @@ class TestDose:
         assert len(optimizer.infos) > 3
 
 
+class TestConstraints:
+    """Rows that hold whatever the objectives would gain; the prescription is one more of them."""
+
+    TARGET = ("PTV", "squared_deviation", {"dose_gy": "50", "penalty": 100})
+
+    def test_they_are_kept_and_nothing_is_scaled(self, scene, optimizer):
+        plan = add_plan(scene)
+        gland = ball((30.0, 0.0, 0.0), 15.0)
+        assert optimizer.optimize_plan(plan, objectives(plan, self.TARGET)) == ""
+        free_gy = np.median(lps_dose(result_volume(scene))[gland])
+        scene.RemoveNode(result_volume(scene))
+        half = {"dose_gy": str(0.9 * free_gy), "volume_percent": "50"}
+        rows = [
+            self.TARGET,
+            ("Cord", "constraint_max_dose", {"dose_gy": "30"}),
+            ("Gland", "constraint_max_dose_at_volume", half),
+        ]
+        assert optimizer.optimize_plan(plan, objectives(plan, *rows)) == ""
+        volume = result_volume(scene)
+        dose = lps_dose(volume)
+        assert volume.GetAttribute("RadPlanAgent.ScaleFactor") == "1"
+        assert "D95% of PTV is a constraint" in volume.GetAttribute("RadPlanAgent.NormalizedTo")
+        assert np.percentile(dose[ball((0.0, 0.0, 0.0), 25.0)], 5) == pytest.approx(50, rel=0.02)
+        assert np.median(dose[gland]) < 0.95 * free_gy
+        assert dose[ball((0.0, 37.0, 0.0), 11.0)].max() < 31.0
+        assert "Gland: D50% ≤" in optimizer.infos[-1] and "kept" in optimizer.infos[-1]
+
+    def test_one_that_cannot_be_kept_is_named_and_no_dose_is_written(self, scene, optimizer):
+        plan = add_plan(scene)
+        rows = [self.TARGET, ("PTV", "constraint_max_dose", {"dose_gy": "45"})]
+        error = optimizer.optimize_plan(plan, objectives(plan, *rows))
+        assert error.startswith("RadPlanAgent: constraints are not kept")
+        assert "PTV: max ≤ 45 Gy" in error and "PTV: D95% ≥ 50 Gy" in error
+        assert result_volume(scene) is None
+
+    def test_a_penalty_of_zero_switches_one_off(self, scene, optimizer):
+        plan = add_plan(scene)
+        rows = [self.TARGET, ("PTV", "constraint_max_dose", {"dose_gy": "45", "penalty": "0"})]
+        assert optimizer.optimize_plan(plan, objectives(plan, *rows)) == ""
+        assert result_volume(scene).GetAttribute("RadPlanAgent.NormalizedTo").endswith("50 Gy")
+
+
 def no_matrix(plan):
     for node in beam_nodes(plan):
         node.SetDoseInfluenceMatrixFromTriplets(0, 0, [], [], [])
@@ -254,7 +299,14 @@ class TestErrors:
             (("gone", "squared_deviation", {"dose_gy": "5"}), "has no segment; choose one"),
             (
                 ("PTV", "squared_deviation", {"dose_gy": "5", "isConstraint": "true"}),
-                "not constraints",
+                "is an objective, not a constraint",
+            ),
+            (("PTV", "constraint_geud", {"dose_gy": "5"}), "knows squared_deviation"),
+            (("PTV", "constraint_max_dose", {"dose_gy": "-5"}), "must be a positive number"),
+            (("PTV", "constraint_max_dose", {"dose_gy": "50"}), "no objectives"),
+            (
+                ("PTV", "constraint_max_dose_at_volume", {"dose_gy": "5", "volume_percent": "-1"}),
+                "volume_percent of 0 … 100",
             ),
             (("PTV", "squared_deviation", {"dose_gy": "5", "penalty": "0"}), "no objectives"),
             (("PTV", "squared_overdosing", {"dose_gy": "0"}), "which no factor makes 50 Gy"),

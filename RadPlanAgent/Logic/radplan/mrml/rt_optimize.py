@@ -15,10 +15,14 @@ from vtkmodules.vtkCommonDataModel import vtkImageData
 from ..errors import InputError
 from ..geometry import Grid, Occupancy
 from ..optimize import (
+    CONSTRAINT_KINDS,
     OBJECTIVE_FUNCTIONS,
+    ConstrainedResult,
+    Constraint,
     FluenceProblem,
     Objective,
     StructureIndex,
+    optimize_constrained,
     optimize_fluence,
 )
 from ..progress import ProgressReport, silent
@@ -33,6 +37,9 @@ from .volumes import DOSE_VOLUME
 NORMALIZATION_PERCENT = 95.0
 #: What a new row of SlicerRT's objectives table starts with. Doses in Gy for the whole course.
 DEFAULTS = {"dose_gy": 50.0, "volume_percent": 50.0, "exponent": 8.0}
+#: Rows of the table that are constraints start with this; SlicerRT has a column for constraints,
+#: but does not let an optimizer written in Python fill it.
+CONSTRAINT = "constraint_"
 #: Attributes of the dose volume: factor on the optimized dose, and what it was scaled to.
 SCALE_FACTOR, NORMALIZED_TO = "RadPlanAgent.ScaleFactor", "RadPlanAgent.NormalizedTo"
 
@@ -47,11 +54,11 @@ class OptimizedDose:
         In the order of SlicerRT's engine.
     dose_gy : ndarray of float32, (z, y, x) of our grid
     scale : float
-        By which the optimizer's dose was multiplied to meet the prescription.
+        By which the optimizer's dose was multiplied to meet the prescription; 1 with constraints.
     normalized_to : str
         What was scaled to what, in words.
     status : str
-        Why the optimizer stopped.
+        Why the optimizer stopped, and how constraints are kept.
     """
 
     grid: DoseImageGrid
@@ -63,10 +70,8 @@ class OptimizedDose:
 
 def available_objectives() -> dict[str, dict[str, dict[str, float]]]:
     """Functions, their parameters and defaults, as SlicerRT's objectives table asks for them."""
-    return {
-        name: {p: {"default": DEFAULTS[p]} for p in function.parameters}
-        for name, function in OBJECTIVE_FUNCTIONS.items()
-    }
+    names = (*OBJECTIVE_FUNCTIONS, *(f"{CONSTRAINT}{kind}" for kind in CONSTRAINT_KINDS))
+    return {name: {p: {"default": DEFAULTS[p]} for p in _parameters(name)} for name in names}
 
 
 def optimize_rt_plan(
@@ -76,14 +81,15 @@ def optimize_rt_plan(
 ) -> OptimizedDose:
     """Find the fluence of least cost, and scale its dose to the plan's prescription.
 
-    The prescription (RxDose) goes to D95 % of the first target segment of the plan.
+    The prescription (RxDose) goes to D95 % of the first target segment of the plan. Where the
+    table has constraints, whose doses scaling would change, it is one more of them.
 
     Raises
     ------
     InputError
         If the plan lacks a target, a positive prescription, matrices, or objectives; an objective
-        has no segment, an unknown function or parameters that are no numbers; or the target gets
-        no dose.
+        has no segment, an unknown function or parameters that are no numbers; constraints cannot
+        be kept; or the target gets no dose.
     """
     prescription_gy = float(plan.GetRxDose())
     if not prescription_gy > 0:
@@ -100,11 +106,9 @@ def optimize_rt_plan(
     influence, grid = influence_from_beams(plan), dose_image_grid(plan)
     regions = _Regions(_ct_grid(plan), influence.grid)
     target = regions.name(segmentation, target_ids[0])
-    objectives = [
-        objective
-        for number, node in enumerate(nodes, start=1)
-        if (objective := _objective(node, number, regions)) is not None
-    ]
+    rows = [_row(node, number, regions) for number, node in enumerate(nodes, start=1)]
+    objectives = [row for row in rows if isinstance(row, Objective)]
+    constraints = [row for row in rows if isinstance(row, Constraint)]
     if not objectives:
         raise InputError("there are no objectives; add some to the objectives table")
     problem = FluenceProblem(influence, StructureIndex(regions.on_dose_grid), objectives)
@@ -112,23 +116,46 @@ def optimize_rt_plan(
     if per_unit <= 0:
         raise InputError(f"no beamlet reaches target {target}; check the beams' isocentre")
     flat = np.full(influence.n_beamlets, prescription_gy / per_unit)
+    coverage = f"D{NORMALIZATION_PERCENT:g}% of {target}"
+    if constraints:
+        prescribed = Constraint(
+            target, "min_dose_at_volume", prescription_gy, NORMALIZATION_PERCENT
+        )
+        kept = _keeping_to(
+            optimize_constrained(problem, [*constraints, prescribed], flat, progress=progress)
+        )
+        dose_gy = influence.dose_gy(kept.fluence)
+        status = "; ".join([kept.status, *(o.describe() for o in kept.outcomes)])
+        goal = f"nothing: {coverage} is a constraint"
+        return OptimizedDose(grid, dose_gy.astype(np.float32), 1.0, goal, status)
     result = optimize_fluence(problem, flat, progress=progress)
     dose_gy = influence.dose_gy(result.fluence)
     sampler = StructureSampler(regions.on_ct_grid[target], influence.grid)
     reached_gy = sampler.sample(dose_gy).dose_at_volume_percent(NORMALIZATION_PERCENT)
     if not reached_gy > 0:
         raise InputError(
-            f"D{NORMALIZATION_PERCENT:g} of target {target} is 0 Gy, which no factor makes "
-            f"{prescription_gy:g} Gy; give the target an objective that asks for dose"
+            f"{coverage} is 0 Gy, which no factor makes {prescription_gy:g} Gy; give the target "
+            "an objective that asks for dose"
         )
     scale = prescription_gy / reached_gy
     return OptimizedDose(
         grid,
         (dose_gy * np.float32(scale)).astype(np.float32),
         scale,
-        f"D{NORMALIZATION_PERCENT:g}% of {target} = {prescription_gy:g} Gy",
+        f"{coverage} = {prescription_gy:g} Gy",
         result.status,
     )
+
+
+def _keeping_to(result: ConstrainedResult) -> ConstrainedResult:
+    """A result that keeps to its constraints; `InputError` naming those that it does not."""
+    missed = [outcome.describe() for outcome in result.outcomes if not outcome.kept]
+    if missed:
+        raise InputError(
+            f"constraints are not kept ({result.status}): {'; '.join(missed)}. Relax one of them "
+            "or take it out"
+        )
+    return result
 
 
 def write_dose(node: slicer.vtkMRMLScalarVolumeNode, optimized: OptimizedDose) -> None:
@@ -175,22 +202,26 @@ class _Regions:
         return self._names[key]
 
 
-def _objective(
+def _row(
     node: slicer.vtkMRMLRTObjectiveNode, number: int, regions: _Regions
-) -> Objective | None:
-    """An objective from a row of the table; None where its penalty is 0, which switches it off.
+) -> Objective | Constraint | None:
+    """What a row of the table asks for; None where a penalty is 0, which switches it off.
 
-    The table's overlap priorities are not used: structures may overlap, and every objective
-    counts all voxels of its own.
+    The table's overlap priorities are not used: structures may overlap, and every row counts all
+    voxels of its own.
     """
     function = node.GetName() or ""
     where = f"objective {number} ({function or 'no function'})"
-    if function not in OBJECTIVE_FUNCTIONS:
+    kind = function.removeprefix(CONSTRAINT) if function.startswith(CONSTRAINT) else None
+    if kind not in CONSTRAINT_KINDS and function not in OBJECTIVE_FUNCTIONS:
         raise InputError(
-            f"{where}: RadPlanAgent knows {', '.join(OBJECTIVE_FUNCTIONS)}; choose one of them"
+            f"{where}: RadPlanAgent knows {', '.join(available_objectives())}; choose one of them"
         )
-    if (node.GetAttribute("isConstraint") or "false") == "true":
-        raise InputError(f"{where}: RadPlanAgent takes objectives only, not constraints")
+    if (node.GetAttribute("isConstraint") or "false") == "true" and kind is None:
+        raise InputError(
+            f"{where}: is an objective, not a constraint; constraints are the functions whose "
+            f"names start with {CONSTRAINT}"
+        )
     segmentation, segment_id = node.GetSegmentationNode(), node.GetSegmentID()
     if (
         segmentation is None
@@ -201,13 +232,20 @@ def _objective(
     penalty = _number(node, "penalty", where)
     if penalty == 0:
         return None
-    parameters = {
-        name: _number(node, name, where) for name in OBJECTIVE_FUNCTIONS[function].parameters
-    }
+    parameters = {name: _number(node, name, where) for name in _parameters(function)}
     structure = regions.name(segmentation, segment_id)
+    if kind is not None:
+        return Constraint(structure, kind, **parameters)
     return Objective(
         structure, function, penalty, **parameters, id=f"{number}. {structure}/{function}"
     )
+
+
+def _parameters(function: str) -> tuple[str, ...]:
+    """What a function of the table takes, besides its penalty."""
+    if function in OBJECTIVE_FUNCTIONS:
+        return OBJECTIVE_FUNCTIONS[function].parameters
+    return ("dose_gy", "volume_percent") if function.endswith("_at_volume") else ("dose_gy",)
 
 
 def _number(node: slicer.vtkMRMLRTObjectiveNode, name: str, where: str) -> float:

@@ -311,7 +311,7 @@ class TestVolumes:
     def test_slicerrt_finds_isodose_levels_in_gy(self, scene):
         table = dose_node(scene).GetNodeReference("colorTableRef")
         names = [table.GetColorName(i) for i in range(table.GetNumberOfColors())]
-        assert [float(n) for n in names] == [10, 25, 40, 45, 50, 52.5, 55]
+        assert [float(n) for n in names] == [10, 25, 40, 45, 47.5, 50, 52.5, 55]
 
 
 class TestSegmentation:
@@ -443,7 +443,8 @@ class TestDvh:
         assert "RESEARCH USE ONLY" in chart.GetTitle()
         assert not chart.GetXAxisRangeAuto()
         assert chart.GetXAxisRange()[0] == 0
-        assert 55 <= chart.GetXAxisRange()[1] <= 60
+        # Room for the legend in the upper right corner.
+        assert 1.3 * 55 <= chart.GetXAxisRange()[1] <= 1.5 * 55
         assert chart.GetYAxisRange()[0] == 0
         assert 100 <= chart.GetYAxisRange()[1] <= 105
 
@@ -660,7 +661,8 @@ class TestSeam:
         with runtime.headless_scene() as scene:
             display = add_dose(add_case(scene, make_case()), hot, 50.0).GetDisplayNode()
             scale = display.GetWindowLevelMax()
-            assert scale == pytest.approx(hot.dose_gy.max())
+            assert scale == pytest.approx(60.0) and hot.dose_gy.max() > 60.0
+            assert display.GetUpperThreshold() >= hot.dose_gy.max()
             table = display.GetColorNode().GetLookupTable()
             yellow = table.GetTableValue(round(50.0 / scale * 255))
             np.testing.assert_allclose(yellow[:3], (1, 1, 0), atol=0.1)

@@ -248,7 +248,7 @@ def test_goals_without_value_are_neither_met_nor_missed():
 
 # Availability
 
-READY = Facts(prescription_checked=True, has_rt_plans=True, has_isodoses=True)
+READY = Facts(prescription_checked=True, has_rt_plans=True)
 PLANNED = replace(
     READY, state=DONE, steps=3, shown=2, current=2, session_open=True, can_undo=True,
     reviewer="A Person", comment="looked at all slices",

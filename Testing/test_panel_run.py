@@ -155,24 +155,30 @@ def test_dose_isodoses_and_legend_follow_their_check_boxes_at_once(planned, monk
         layers = slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceCompositeNode")
         return layers.GetForegroundOpacity()
 
-    views, told = planned.panel.views, []
-    # The stand-in has neither SlicerRT's isodoses nor views for Slicer's legend.
-    monkeypatch.setattr(views, "_show_isodoses", lambda on: told.append(("isodoses", on)))
-    monkeypatch.setattr(views, "_show_legend", lambda on: told.append(("legend", on)))
+    def shown(kind):
+        return [n for n in slicer.util.getNodesByClass(kind) if n.GetVisibility()]
+
+    ui, plan = planned.ui, planned.panel.views._plan
     assert dose_opacity() > 0
-    planned.ui.doseCheckBox.click()
+    ui.doseCheckBox.click()
     assert dose_opacity() == 0  # the event loop has not run since
-    planned.ui.doseCheckBox.click()
+    ui.doseCheckBox.click()
     assert dose_opacity() > 0
-    told.clear()
-    planned.ui.legendCheckBox.click()
-    planned.choices.showIsodoses = True  # its check box is disabled here, as it has to be
-    assert told == [("legend", False), ("isodoses", False), ("legend", False), ("isodoses", True)]
-    planned.choices.showIsodoses, planned.choices.showLegend = False, True
-    told.clear()
+    legend, isodoses = "vtkMRMLColorLegendDisplayNode", "vtkMRMLModelDisplayNode"
+    assert len(shown(legend)) == 1 and not shown(isodoses)
+    ui.isodoseCheckBox.click()
+    assert len(shown(isodoses)) == 1 == len(shown(legend))
+    ui.legendCheckBox.click()
+    assert len(shown(isodoses)) == 1 and not shown(legend)
+    told = []
+    monkeypatch.setattr(plan, "set_isodoses_visible", told.append)
     planned.choices.bixelWidthMm += 0.5
     planned.choices.bixelWidthMm -= 0.5
     assert told == []  # nothing to do: isodose surfaces are not made anew
+    monkeypatch.undo()
+    ui.isodoseCheckBox.click()
+    ui.legendCheckBox.click()
+    assert len(shown(legend)) == 1 and not shown(isodoses)
 
 
 def test_slider_previews_while_dragged_and_keeps_when_released(planned):

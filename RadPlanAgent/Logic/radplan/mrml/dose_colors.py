@@ -23,6 +23,16 @@ PERCENT_COLORS = (
     (110.0, (255, 0, 0)),
 )
 NUMBER_OF_COLORS = 256
+#: Levels of isodose lines, per cent of the prescription: SlicerRT's, 95 % (ICRU 83's least dose
+#: to a target), and what shows where the dose goes outside of it.
+ISODOSE_PERCENT = (20.0, 50.0, 80.0, 90.0, 95.0, 100.0, 105.0, 110.0)
+
+
+def _rgb(percent: np.ndarray) -> np.ndarray:
+    """Colours of doses in per cent, RGB 0 … 1, shape (n, 3)."""
+    levels, colors = zip(*PERCENT_COLORS, strict=True)
+    channels = np.asarray(colors, float).T / 255.0
+    return np.stack([np.interp(percent, levels, channel) for channel in channels], axis=1)
 
 
 def _new_table(
@@ -45,10 +55,7 @@ def add_dose_color_table(
 ) -> slicer.vtkMRMLColorTableNode:
     """Add the continuous table that spans 0 … `scale_gy`; every colour is named by its dose."""
     doses_gy = np.linspace(0.0, scale_gy, NUMBER_OF_COLORS)
-    percent, colors = zip(*PERCENT_COLORS, strict=True)
-    levels_gy = np.asarray(percent) * prescription_gy / 100.0
-    channels = np.asarray(colors, float).T / 255.0
-    rgb = np.stack([np.interp(doses_gy, levels_gy, channel) for channel in channels], axis=1)
+    rgb = _rgb(doses_gy / prescription_gy * 100.0)
     return _new_table(scene, name, [f"{d:.2f}" for d in doses_gy], rgb)
 
 
@@ -56,6 +63,13 @@ def add_isodose_color_table(
     scene: slicer.vtkMRMLScene, name: str, prescription_gy: float
 ) -> slicer.vtkMRMLColorTableNode:
     """Add the levels for SlicerRT's Isodose module, which reads a colour's name as Gy."""
-    levels = [(percent, rgb) for percent, rgb in PERCENT_COLORS if percent > 0]
-    names = [f"{percent * prescription_gy / 100.0:g}" for percent, _ in levels]
-    return _new_table(scene, name, names, np.asarray([rgb for _, rgb in levels], float) / 255.0)
+    names = [f"{percent * prescription_gy / 100.0:g}" for percent in ISODOSE_PERCENT]
+    return _new_table(scene, name, names, _rgb(np.array(ISODOSE_PERCENT)))
+
+
+def add_level_color_table(
+    scene: slicer.vtkMRMLScene, name: str, prescription_gy: float
+) -> slicer.vtkMRMLColorTableNode:
+    """Add the levels as a legend names them: Gy (per cent of the prescription)."""
+    names = [f"{p * prescription_gy / 100.0:.1f} ({p:.0f}%)" for p in ISODOSE_PERCENT]
+    return _new_table(scene, name, names, _rgb(np.array(ISODOSE_PERCENT)))

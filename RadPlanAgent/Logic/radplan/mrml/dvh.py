@@ -26,8 +26,9 @@ SEGMENTATION_ROLE = "segmentationRef"
 METRICS_ROLE = "dvhMetricsTableRef"
 CREATED_DVH_ROLE = _PREFIX + "createdDvhArrayRef"
 SERIES_ROLE = _PREFIX + "dvhPlotSeries"
-#: The chart's dose axis ends this much beyond the end of the curves.
-MARGIN = 1.02
+#: The chart's dose axis ends this much beyond the end of the curves, so that the legend, which
+#: Slicer puts into the upper right corner, hides no target's curve.
+MARGIN = 1.4
 
 #: Doses in Gy, and for every structure the volume in per cent that receives at least each dose.
 Dvh = tuple[np.ndarray, Mapping[str, np.ndarray]]

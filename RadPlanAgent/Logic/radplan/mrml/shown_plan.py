@@ -1,4 +1,4 @@
-"""The plan on display in a user's scene: dose over the CT and DVH, of one step or of two.
+"""The plan on display in a user's scene: dose, isodose lines and DVH, of one step or of two.
 
 Nodes are made once and filled anew for every step and every preview, so that the views keep what
 the user set and a slider can be followed. What is there belongs to the scene: it is saved with it
@@ -18,10 +18,11 @@ from ..geometry import Triple
 from .dvh import CREATED_DVH_ROLE, METRICS_ROLE, SERIES_ROLE, Dvh, add_dvh_nodes
 from .geometry import fill_image, ras_of
 from .hierarchy import add_study, place, require_dose_unit, study_of
+from .isodoses import add_isodoses, fill_isodoses
 from .notes import RESEARCH_ONLY
 from .tables import add_table, set_columns
-from .views import DOSE_OPACITY, layers_of
-from .volumes import ISODOSE_COLORS, add_dose_volume
+from .views import DOSE_OPACITY, Seen, layers_of, seen_in, show_in, show_legend
+from .volumes import ISODOSE_COLORS, add_dose_volume, show_above_threshold
 
 SHOWN, COMPARED = "shown", "compared"
 #: Attribute that tells which of the module's nodes a node is.
@@ -31,6 +32,8 @@ SESSION = "RadPlanAgent.Session"
 #: Attribute of a session's nodes that are no display, and stay when it is made anew.
 KEPT = "RadPlanAgent.Kept"
 _VIEWS = ("Red", "Green", "Yellow")
+#: The view of a compared dose.
+_BESIDE = "Yellow"
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,16 @@ class ShownPlan:
     prescription_gy: float
     session: str = ""
     _doses: dict[str, slicer.vtkMRMLScalarVolumeNode] = field(default_factory=dict)
+    _isodoses: dict[str, slicer.vtkMRMLModelNode] = field(default_factory=dict)
     _tables: dict[str, dict[str, slicer.vtkMRMLTableNode]] = field(default_factory=dict)
     _series: list[slicer.vtkMRMLPlotSeriesNode] = field(default_factory=list)
     _chart: slicer.vtkMRMLPlotChartNode | None = None
     _layout_before: int | None = None
+    _seen_before: Seen | None = None
+    _title: str = ""
+    _remark: str = ""
+    _lines_visible: bool = False
+    _legend_visible: bool = False
 
     def __post_init__(self) -> None:
         if self.session:
@@ -90,7 +99,12 @@ class ShownPlan:
         return self._doses.get(SHOWN)
 
     def show_dose(self, dose: DoseImage, label: str) -> None:
-        """Show the dose of a step, or of a preview of one."""
+        """Show the dose of a step, or of a preview of one.
+
+        The first time, structures lose their fill in the slice views, which would hide the dose.
+        """
+        if self.dose_node is None and self.anatomy.segmentation.GetDisplayNode() is not None:
+            self.anatomy.segmentation.GetDisplayNode().SetVisibility2DFill(False)
         node = self._fill_dose(SHOWN, dose, label)
         for name in _VIEWS:
             layers = layers_of(self.scene, name)
@@ -118,10 +132,20 @@ class ShownPlan:
         else:
             for name, percent in percents.items():
                 set_columns(tables[name], {"Dose": doses_gy, "Volume": percent})
-        self._chart.SetTitle(title)
+        self._title = title
+        self._set_title()
 
-    def compare(self, dose: DoseImage, curves: Dvh, label: str) -> None:
-        """Show another step beside: its dose in the right view, its histograms dashed."""
+    def compare(self, dose: DoseImage, curves: Dvh, label: str, remark: str = "") -> None:
+        """Show another step beside: its dose in the right view, its histograms dashed.
+
+        Parameters
+        ----------
+        dose, curves, label
+            As of the step on display.
+        remark : str
+            What the chart's title says about the dashed curves, which its legend leaves out.
+        """
+        self._remark = remark
         node = self._fill_dose(COMPARED, dose, label)
         doses_gy, percents = self._known(curves)
         tables = self._tables.setdefault(COMPARED, {})
@@ -132,10 +156,13 @@ class ShownPlan:
             else:
                 tables[name] = add_table(self.scene, f"{name}_compared_DvhTable", columns)
                 self._add_dashed(name, tables[name])
+        self._set_title()
         self._side_by_side(node)
 
     def end_comparison(self) -> None:
         """Show one step only."""
+        self._remark = ""
+        self._set_title()
         for series in self._series:
             if self._chart is not None:
                 self._chart.RemovePlotSeriesNodeID(series.GetID())
@@ -143,21 +170,35 @@ class ShownPlan:
         for table in self._tables.pop(COMPARED, {}).values():
             remove_with_companions(table)
         self._series.clear()
-        node = self._doses.pop(COMPARED, None)
-        if node is not None:
-            self._remove_dose(node)
+        self._remove_dose(COMPARED)
         layout = self.scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
         if self._layout_before is not None and layout is not None:
             layout.SetViewArrangement(self._layout_before)
-            self._orient("Yellow", "Sagittal")
+            right = self._view(_BESIDE)
+            if self._seen_before is not None and right is not None:
+                right.SetOrientation("Sagittal")
+                show_in(right, self._seen_before)
             if self.dose_node is not None:
-                layers_of(self.scene, "Yellow").SetForegroundVolumeID(self.dose_node.GetID())
+                layers_of(self.scene, _BESIDE).SetForegroundVolumeID(self.dose_node.GetID())
+        self._seen_before = None
         self._layout_before = None
+        self._show_lines_in_views()
 
     def set_dose_visible(self, visible: bool) -> None:
         """Show or hide the dose over the CT."""
         for name in _VIEWS:
             layers_of(self.scene, name).SetForegroundOpacity(DOSE_OPACITY if visible else 0.0)
+
+    def set_isodoses_visible(self, visible: bool) -> None:
+        """Show or hide isodose lines."""
+        self._lines_visible = visible
+        for role in self._doses:
+            self._fill_isodoses(role)
+
+    def set_legend_visible(self, visible: bool) -> None:
+        """Show or hide what colours mean: Slicer's legend of the isodose lines, or of the dose."""
+        self._legend_visible = visible
+        self._show_legends()
 
     def show_chart(self) -> None:
         """Bring the histograms into view, beside the slices."""
@@ -208,8 +249,7 @@ class ShownPlan:
         name = f"{label} - {RESEARCH_ONLY}"
         node = self._doses.get(role)
         if node is None or node.GetImageData().GetDimensions() != dose.grid.shape[::-1]:
-            if node is not None:
-                self._remove_dose(node)
+            self._remove_dose(role)
             node = add_dose_volume(self.scene, name, dose, self.prescription_gy)
             node.SetAttribute(ROLE, role)
             self._own(node, node.GetDisplayNode().GetColorNode())
@@ -220,14 +260,57 @@ class ShownPlan:
             fill_image(node.GetImageData(), dose.dose_gy.astype(np.float32, copy=False))
             node.GetImageData().Modified()
             node.Modified()
+            show_above_threshold(node, self.prescription_gy)
             node.SetName(name)
+        self._fill_isodoses(role)
         return node
 
-    def _remove_dose(self, node: slicer.vtkMRMLScalarVolumeNode) -> None:
-        colors = [node.GetDisplayNode().GetColorNode(), node.GetNodeReference(ISODOSE_COLORS)]
-        for gone in (node, *colors):
-            if gone is not None:
-                remove_with_companions(gone)
+    def _remove_dose(self, role: str) -> None:
+        node, lines = self._doses.pop(role, None), self._isodoses.pop(role, None)
+        for shown in (node, lines):
+            if shown is not None:
+                colors = [shown.GetDisplayNode().GetColorNode()]
+                colors.append(shown.GetNodeReference(ISODOSE_COLORS))
+                for gone in (shown, *colors):
+                    if gone is not None:
+                        remove_with_companions(gone)
+
+    def _fill_isodoses(self, role: str) -> None:
+        """Make isodose lines follow their dose, while they are shown."""
+        dose, lines = self._doses[role], self._isodoses.get(role)
+        if self._lines_visible and lines is None:
+            lines = self._isodoses[role] = add_isodoses(dose, self.prescription_gy)
+            lines.SetAttribute(ROLE, role)
+            self._own(lines, lines.GetDisplayNode().GetColorNode())
+            place(lines, self.study())
+            self._show_lines_in_views()
+        elif self._lines_visible:
+            fill_isodoses(lines, dose, self.prescription_gy)
+        if lines is not None:
+            lines.SetName(f"{dose.GetName()} isodoses")
+            lines.GetDisplayNode().SetVisibility(self._lines_visible)
+        self._show_legends()
+
+    def _show_lines_in_views(self) -> None:
+        """Show lines over their own dose only while two doses are shown."""
+        for role, lines in self._isodoses.items():
+            display = lines.GetDisplayNode()
+            display.RemoveAllViewNodeIDs()
+            for name in _VIEWS if COMPARED in self._doses else ():
+                view = self._view(name)
+                if view is not None and (name == _BESIDE) == (role == COMPARED):
+                    display.AddViewNodeID(view.GetID())
+
+    def _show_legends(self) -> None:
+        for role, dose in self._doses.items():
+            lines = self._isodoses.get(role)
+            show_legend(dose, self._legend_visible and not self._lines_visible, "Dose [Gy]")
+            if lines is not None:
+                show_legend(lines, self._legend_visible and self._lines_visible, "Dose [Gy]")
+
+    def _set_title(self) -> None:
+        if self._chart is not None:
+            self._chart.SetTitle("; ".join(filter(None, (self._title, self._remark))))
 
     def _add_dvh(self, curves: Dvh, structures: Mapping[str, Mapping]) -> None:
         node = self.dose_node
@@ -270,7 +353,10 @@ class ShownPlan:
                 _forget_removed(source)
 
     def _add_dashed(self, name: str, table: slicer.vtkMRMLTableNode) -> None:
-        series = self.scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", f"{name} (compared)")
+        series = self.scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode")
+        # A legend with every structure twice would cover half of the chart; curves without a name
+        # are not in it, and have the colours of those that are.
+        series.SetName("")
         series.SetAndObserveTableNodeID(table.GetID())
         series.SetXColumnName("Dose")
         series.SetYColumnName("Volume")
@@ -297,21 +383,22 @@ class ShownPlan:
     def _side_by_side(self, compared: slicer.vtkMRMLScalarVolumeNode) -> None:
         """Both doses on the same axial slice: this step left, the other right."""
         layout = self.scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-        if layout is None:
-            return
-        if self._layout_before is None:
+        left, right = self._view(_VIEWS[0]), self._view(_BESIDE)
+        if self._layout_before is None and layout is not None:
             self._layout_before = layout.GetViewArrangement()
             layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutSideBySideView)
-            self._orient("Yellow", "Axial")
-        layers = layers_of(self.scene, "Yellow")
-        layers.SetBackgroundVolumeID(self.anatomy.ct.GetID())
-        layers.SetForegroundVolumeID(compared.GetID())
-        layers.SetForegroundOpacity(DOSE_OPACITY)
+            if left is not None and right is not None:
+                self._seen_before = seen_in(right)
+                right.SetOrientation("Axial")
+                show_in(right, seen_in(left))
+        layers, beside = layers_of(self.scene, _VIEWS[0]), layers_of(self.scene, _BESIDE)
+        beside.SetBackgroundVolumeID(self.anatomy.ct.GetID())
+        beside.SetForegroundVolumeID(compared.GetID())
+        beside.SetForegroundOpacity(layers.GetForegroundOpacity())
+        self._show_lines_in_views()
 
-    def _orient(self, view: str, orientation: str) -> None:
-        node = self.scene.GetSingletonNode(view, "vtkMRMLSliceNode")
-        if node is not None:
-            node.SetOrientation(orientation)
+    def _view(self, name: str) -> slicer.vtkMRMLSliceNode | None:
+        return self.scene.GetSingletonNode(name, "vtkMRMLSliceNode")
 
 
 def remove_display(scene: slicer.vtkMRMLScene, session: str) -> None:

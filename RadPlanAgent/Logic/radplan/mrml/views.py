@@ -1,14 +1,22 @@
-"""What the user sees when the scene opens."""
+"""What the user sees: volumes in the slice views, colour legends, and how a scene opens."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import slicer
+from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from ..geometry import Grid, Triple
 from .geometry import ras_of
 
 #: Share of the picture that is dose where dose lies over CT.
 DOSE_OPACITY = 0.45
+#: Numbers beside a legend of the dose: every 20 % of the prescription (see `volumes`).
+LEGEND_LABELS = 7
+#: Part of the view's width and height that a legend takes, which sets the size of its text; and
+#: where: the lower right corner, which Slicer's own texts leave free.
+LEGEND_SIZE, LEGEND_POSITION = (0.2, 0.5), (0.97, 0.03)
 #: A slice shows this much more than the region.
 RIM = 1.1
 #: Slice views are at least this much wider than high on the screens of today.
@@ -25,6 +33,56 @@ def layers_of(scene: slicer.vtkMRMLScene, view_name: str) -> slicer.vtkMRMLSlice
         node.SetLayoutName(view_name)
         node = scene.AddNode(node)
     return node
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What part of the patient a slice view shows.
+
+    Parameters
+    ----------
+    plane : vtkMatrix4x4
+        From the slice to RAS mm.
+    size_mm : tuple of float
+        Across, up, and along the normal.
+    """
+
+    plane: vtkMatrix4x4
+    size_mm: Triple
+
+
+def seen_in(view: slicer.vtkMRMLSliceNode) -> Seen:
+    """What a view shows now."""
+    plane = vtkMatrix4x4()
+    plane.DeepCopy(view.GetSliceToRAS())
+    return Seen(plane, view.GetFieldOfView())
+
+
+def show_in(view: slicer.vtkMRMLSliceNode, seen: Seen) -> None:
+    """Show the same slice in another view, or again; of another shape, it keeps the height."""
+    view.GetSliceToRAS().DeepCopy(seen.plane)
+    width_px, height_px, _ = view.GetDimensions()
+    height_mm = seen.size_mm[1]
+    view.SetFieldOfView(height_mm * width_px / height_px, height_mm, seen.size_mm[2])
+    view.UpdateMatrices()
+
+
+def show_legend(node: slicer.vtkMRMLDisplayableNode, visible: bool, title: str) -> None:
+    """Show or hide Slicer's colour legend of a node; nothing where Slicer has no legends."""
+    logic = getattr(slicer, "vtkSlicerColorLogic", None)
+    known = node.GetScene().IsNodeClassRegistered("vtkMRMLColorLegendDisplayNode")
+    if logic is None or not known:
+        return
+    legend = logic.GetColorLegendDisplayNode(node)
+    if legend is None and visible:
+        legend = logic.AddDefaultColorLegendDisplayNode(node)
+        legend.SetTitleText(title)
+        legend.SetNumberOfLabels(LEGEND_LABELS)
+        legend.SetSize(*LEGEND_SIZE)
+        legend.SetPosition(*LEGEND_POSITION)
+        legend.SetVisibility3D(False)
+    if legend is not None:
+        legend.SetVisibility(visible)
 
 
 def arrange_views(

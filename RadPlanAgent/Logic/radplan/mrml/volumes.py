@@ -19,8 +19,9 @@ ISODOSE_COLORS = "colorTableRef"
 CT_WINDOW_HU, CT_LEVEL_HU = 400.0, 40.0
 #: The dose is shown from this fraction of the prescription, as SlicerRT's dose engines do.
 SHOWN_FROM = 0.05
-#: The colour scale reaches at least this fraction of the prescription.
-SCALE_REACHES = 1.10
+#: The colour scale ends at this fraction of the prescription, whatever the dose: there is only one
+#: colour above 110 %, and a legend with seven numbers has the prescription among them.
+SCALE_REACHES = 1.20
 
 
 def _add_volume(
@@ -59,15 +60,27 @@ def add_dose_volume(
     values = dose.dose_gy.astype(np.float32, copy=False)
     node = _add_volume(scene, name, dose.grid, values)
     node.SetAttribute(DOSE_VOLUME, "1")
-    scale_gy = max(float(values.max()), SCALE_REACHES * prescription_gy)
+    scale_gy = SCALE_REACHES * prescription_gy
     display = node.GetDisplayNode()
     colors = add_dose_color_table(scene, f"{name} colors", prescription_gy, scale_gy)
     display.SetAndObserveColorNodeID(colors.GetID())
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(0.0, scale_gy)
-    display.SetAutoThreshold(False)
-    display.SetThreshold(SHOWN_FROM * prescription_gy, scale_gy)
-    display.SetApplyThreshold(True)
+    show_above_threshold(node, prescription_gy)
     isodoses = add_isodose_color_table(scene, f"{name}_IsodoseColorTable", prescription_gy)
     node.SetNodeReferenceID(ISODOSE_COLORS, isodoses.GetID())
     return node
+
+
+def show_above_threshold(node: slicer.vtkMRMLScalarVolumeNode, prescription_gy: float) -> None:
+    """Hide low doses and no others: a threshold has an upper end, too, which must not cut.
+
+    To be called for every dose that a volume gets.
+    """
+    highest_gy = float(node.GetImageData().GetScalarRange()[1])
+    display = node.GetDisplayNode()
+    display.SetAutoThreshold(False)
+    display.SetThreshold(
+        SHOWN_FROM * prescription_gy, max(highest_gy, SCALE_REACHES * prescription_gy)
+    )
+    display.SetApplyThreshold(True)

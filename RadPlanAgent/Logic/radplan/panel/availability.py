@@ -40,8 +40,8 @@ class Facts:
         As entered.
     has_key, has_model : bool
         Whether a key was entered, and server and model were.
-    has_isodoses, has_rt_plans : bool
-        Whether SlicerRT's modules are there.
+    has_rt_plans : bool
+        Whether SlicerRT's plan nodes are there.
     beams_in_scene : bool
         Whether planning takes its beams from a SlicerRT plan.
     """
@@ -66,7 +66,6 @@ class Facts:
     comment: str = ""
     has_key: bool = False
     has_model: bool = False
-    has_isodoses: bool = False
     has_rt_plans: bool = False
     beams_in_scene: bool = False
 
@@ -102,7 +101,6 @@ def reasons(facts: Facts) -> dict[str, str]:
         or ("" if facts.reviewer.strip() else _("Enter the name of the person who reviews"))
         or ("" if facts.comment.strip() else _("Enter a comment: what was looked at, and why"))
     )
-    no_isodoses = "" if facts.has_isodoses else _("Needs SlicerRT's Isodose module")
     return {
         "planButton": plan,
         "resumeButton": busy
@@ -124,7 +122,7 @@ def reasons(facts: Facts) -> dict[str, str]:
         "slidersArea": steering or unapplied or _change_of(not_current),
         "hotSpotButton": no_step,
         "doseCheckBox": no_step,
-        "isodoseCheckBox": no_step or no_isodoses,
+        "isodoseCheckBox": no_step,
         "legendCheckBox": no_step,
         "acceptButton": review,
         "rejectButton": review,

@@ -253,7 +253,6 @@ class Panel:
             comment=self.result.comment,
             has_key=bool(self.assistant.key),
             has_model=self.assistant.is_complete,
-            has_isodoses=self.views.hasIsodoses(),
             has_rt_plans=run.hasRtPlans(),
             beams_in_scene=bool(parameters) and self._fromRtPlan(),
         )

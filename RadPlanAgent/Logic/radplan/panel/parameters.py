@@ -72,7 +72,7 @@ class RadPlanAgentParameterNode:
     stepLimit: int = 40
     sessionFolder: str
     showDose: bool = True
-    showIsodoses: bool
+    showIsodoses: bool = True
     showLegend: bool = True
     modelUrl: str
     modelName: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,6 @@ import slicer
 
 from ..mrml.plan_record import store_plan
 from ..mrml.shown_plan import Anatomy, ShownPlan
-from ..mrml.volumes import ISODOSE_COLORS
 from .i18n import _
 from .mapping_rows import MappingRow
 from .objective_edits import objectives_from
@@ -49,9 +47,7 @@ class ResultViews:
         label = _("Dose of step {index}").format(index=index)
         self._plan.show_dose(dose, label)
         self._show_curves(curves, scorecard, _("DVH of step {index}").format(index=index))
-        self._plan.set_dose_visible(parameters.showDose)
-        self._show_legend(parameters.showLegend)
-        self._show_isodoses(parameters.showIsodoses)
+        self.applyChoices(parameters)
         if index == run.current:
             store_plan(
                 slicer.mrmlScene,
@@ -76,7 +72,9 @@ class ResultViews:
         self.compared = index
         dose = run.dose(index)
         if self._plan is not None and dose is not None:
-            self._plan.compare(dose, run.dvh(index), _("Dose of step {index}").format(index=index))
+            label = _("Dose of step {index}").format(index=index)
+            remark = _("dashed: step {index}").format(index=index)
+            self._plan.compare(dose, run.dvh(index), label, remark)
 
     def endComparison(self) -> None:
         """Show one step only."""
@@ -88,8 +86,8 @@ class ResultViews:
         """Dose, isodoses and legend on or off."""
         if self._plan is not None:
             self._plan.set_dose_visible(parameters.showDose)
-            self._show_legend(parameters.showLegend)
-            self._show_isodoses(parameters.showIsodoses)
+            self._plan.set_isodoses_visible(parameters.showIsodoses)
+            self._plan.set_legend_visible(parameters.showLegend)
 
     def jumpToHotSpot(self) -> str:
         """Move the slices to the highest dose; what was found, in words."""
@@ -100,47 +98,8 @@ class ResultViews:
         highest = slicer.util.arrayFromVolume(self._plan.dose_node).max()
         return _("Highest dose: {dose:.1f} Gy").format(dose=float(highest))
 
-    @staticmethod
-    def hasIsodoses() -> bool:
-        """Whether SlicerRT's Isodose module is there."""
-        return hasattr(slicer.modules, "isodose")
-
     def _show_curves(self, curves: Curves, scorecard: Mapping, title: str) -> None:
         self._plan.show_dvh(curves, scorecard["structures"], title)
-
-    def _show_legend(self, visible: bool) -> None:
-        """Slicer's colour legend of the dose."""
-        logic = getattr(slicer, "vtkSlicerColorLogic", None)
-        if logic is None or self._plan.dose_node is None:
-            return
-        legend = logic.GetColorLegendDisplayNode(self._plan.dose_node)
-        if legend is None and visible:
-            legend = logic.AddDefaultColorLegendDisplayNode(self._plan.dose_node)
-            if legend is not None:  # there is no colour module in an application without views
-                legend.SetTitleText(_("Dose [Gy]"))
-        if legend is not None:
-            legend.SetVisibility(visible)
-
-    def _show_isodoses(self, visible: bool) -> None:
-        """SlicerRT's isodose surfaces, which the slice views cut."""
-        if not self.hasIsodoses() or self._plan.dose_node is None:
-            return
-        scene = slicer.mrmlScene
-        node = scene.GetFirstNodeByClass("vtkMRMLIsodoseNode")
-        if node is None and visible:
-            node = scene.AddNewNodeByClass("vtkMRMLIsodoseNode")
-        if node is None:
-            return
-        dose = self._plan.dose_node
-        node.SetAndObserveDoseVolumeNode(dose)
-        node.SetAndObserveColorTableNode(dose.GetNodeReference(ISODOSE_COLORS))
-        node.SetShowIsodoseLines(visible)
-        node.SetShowIsodoseSurfaces(False)
-        if visible and not slicer.modules.isodose.logic().CreateIsodoseSurfaces(node):
-            logging.warning("SlicerRT could not make isodoses of %s", dose.GetName())
-        model = node.GetIsosurfacesModelNode()
-        if model is not None and model.GetDisplayNode() is not None:
-            model.GetDisplayNode().SetVisibility2D(visible)
 
 
 def _anatomy(parameters: Any, rows: Sequence[MappingRow], scorecard: Mapping) -> Anatomy:

@@ -111,6 +111,8 @@ class SliceView:
             vtkRenderWindowInteractor,
         )
 
+        if not scene.IsNodeClassRegistered("vtkMRMLColorLegendDisplayNode"):
+            scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())  # as Colors does
         self.size = size
         self.node = scene.GetSingletonNode(name, "vtkMRMLSliceNode")
         self._application = slicer.vtkMRMLApplicationLogic()
@@ -162,6 +164,12 @@ class SliceView:
         self.logic.SetMRMLScene(None)
         self._application.SetMRMLScene(None)
         self._window.Finalize()
+
+    def fit(self, zoom: float = 1.0) -> None:
+        """Show all of the CT, as the view's own button does, or a part of it."""
+        self.logic.FitSliceToBackground()
+        across, up, along = self.node.GetFieldOfView()
+        self.node.SetFieldOfView(across / zoom, up / zoom, along)
 
     def picture(self) -> np.ndarray:
         """What the view shows, uint8 RGB (row from the top, column, 3)."""

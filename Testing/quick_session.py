@@ -9,8 +9,9 @@ from radplan.case import Case
 from radplan.influence.matrix import InfluenceMatrix
 from radplan.optimize import SolverSettings
 from radplan.protocol_file import protocol_from_dict
-from radplan.session import PlanningSession, SessionSettings
+from radplan.session import PlanningSession
 from radplan.session_folder import SessionFolder
+from radplan.session_settings import SessionSettings
 
 FEW = SolverSettings(max_iterations=12, sample_first=False)
 #: Too few iterations for a good plan.

@@ -15,8 +15,9 @@ from radplan.case import Case
 from radplan.case_checks import bind
 from radplan.optimize import SolverSettings
 from radplan.protocol_file import protocol_from_dict
-from radplan.session import PlanningSession, SessionSettings
+from radplan.session import PlanningSession
 from radplan.session_folder import SessionFolder
+from radplan.session_settings import SessionSettings
 from scripted_llm import MODEL, Behaviour, Exchange, ScriptedServer, fails, says
 
 HASTY = SessionSettings(

@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 
 from image_phantom import OAR, ball, goal, image_phantom, protocol, structure
-from radplan.agent.actions import WEIGHT_BOUNDS
+from radplan.agent.actions import LARGEST_DOSE_SHARE, WEIGHT_BOUNDS
 from radplan.agent.exchange import spent_in
 from radplan.agent.llm_planner import NO_SERVER, Prices
 from radplan.agent.trajectory import UNDONE_BY_PERSON, Proposal, Stop
 from radplan.audit import read_audit, verify_audit
 from radplan.errors import CancelledError
-from radplan.session import LARGEST_DOSE_SHARE
 from scripted_llm import ScriptedServer, completion, dribbles, fails, hangs, says, sends
 from scripted_replies import (
     action,

@@ -20,8 +20,8 @@ from radplan.optimize import SolverSettings
 from radplan.planners import LlmRequest
 from radplan.planning import Observer, PlanRequest, plan, resume
 from radplan.replay_command import replay, step_differences
-from radplan.session import SessionSettings
 from radplan.session_folder import SessionFolder
+from radplan.session_settings import SessionSettings
 from scripted_llm import MODEL, ScriptedServer, fails, says
 from scripted_replies import action, assessment, claim, script
 from scripted_replies import plan as reply

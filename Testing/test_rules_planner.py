@@ -15,14 +15,22 @@ from image_phantom import (
     protocol,
     structure,
 )
-from radplan.agent.actions import ACTION_TYPES, LARGEST_WEIGHT_FACTOR, WEIGHT_BOUNDS, ChangeWeight
+from radplan.agent.actions import (
+    ACTION_TYPES,
+    LARGEST_DOSE_SHARE,
+    LARGEST_WEIGHT_FACTOR,
+    WEIGHT_BOUNDS,
+    ChangeWeight,
+)
 from radplan.agent.rules import RulesPlanner
 from radplan.agent.trajectory import Stop
+from radplan.agent.unmet import unmet_goals
 from radplan.case_checks import bind
 from radplan.optimize import OBJECTIVE_FUNCTIONS, SolverSettings
 from radplan.protocol_file import protocol_from_dict
-from radplan.session import LARGEST_DOSE_SHARE, PlanningSession, SessionSettings
+from radplan.session import PlanningSession
 from radplan.session_folder import SessionFolder
+from radplan.session_settings import SessionSettings
 
 #: Few iterations: the planner's rules are tested, not the optimizer.
 HASTY = SessionSettings(
@@ -181,7 +189,7 @@ def test_no_move_is_tried_for_ever(planned):
 def test_unmet_goals_are_named(planned):
     session, reason = planned
     unmet = [r for r in session.best.step.scorecard.goals if r.met is False]
-    sentences = session.unmet_goals()
+    sentences = unmet_goals(session.best.step, session.steps)
     assert len(sentences) == len(unmet)
     for result, sentence in zip(unmet, sentences, strict=True):
         assert result.goal.structure in sentence
@@ -193,7 +201,9 @@ def test_unmet_goals_are_named(planned):
 def test_an_unmet_must_goal_says_what_it_competes_with(planned):
     session, _ = planned
     assert not session.best.step.scorecard.must_met
-    (sentence,) = [s for s in session.unmet_goals() if s.startswith("Gland max")]
+    (sentence,) = [
+        s for s in unmet_goals(session.best.step, session.steps) if s.startswith("Gland max")
+    ]
     assert "pushing it further: " in sentence
     assert any(name in sentence.partition("further: ")[2] for name in ("PTV", "Cord"))
 

@@ -169,7 +169,7 @@ def test_an_unexpected_error_is_a_failed_session(request_for, tmp_path, monkeypa
     def bug(*_, **__):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("radplan.session.optimize_fluence", bug)
+    monkeypatch.setattr("radplan.plan_making.optimize_fluence", bug)
     with pytest.raises(ZeroDivisionError):
         plan(request_for(tmp_path / "out"), Observer())
     assert state(tmp_path / "out") == "failed"

@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from image_phantom import phantom_influence
 from quick_session import new_session, restored
 from radplan.agent.actions import AddObjective, ChangeDose, ChangeWeight, RemoveObjective
-from radplan.agent.trajectory import Proposal
+from radplan.agent.trajectory import UNDONE_BY_PERSON, Proposal
 from radplan.audit import AuditLog, read_audit, verify_audit
 from radplan.errors import CancelledError, InputError
 from radplan.optimize import Objective
 from radplan.plan_history import PlanHistory, history_of
-from radplan.session import UNDONE_BY_PERSON
 from radplan.session_folder import step_to_dict
 from radplan.steering import (
     person,

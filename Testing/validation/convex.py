@@ -23,7 +23,7 @@ from radplan.geometry import Occupancy
 from radplan.influence.matrix import Beamlets, InfluenceMatrix
 from radplan.optimize import FluenceProblem, SolverSettings, StructureIndex, optimize_fluence
 from radplan.optimize.interior_point import is_quadratic
-from radplan.session import SessionSettings
+from radplan.session_settings import SessionSettings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from clarabel_oracle import clarabel_cost

@@ -20,7 +20,7 @@ from first_plan import FirstPlan
 
 from radplan.optimize import FluenceProblem, Objective, SolverSettings, optimize_fluence
 from radplan.optimize.interior_point import is_quadratic
-from radplan.session import SessionSettings
+from radplan.session_settings import SessionSettings
 
 SESSION = SessionSettings()
 RUNS = 5

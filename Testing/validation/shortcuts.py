@@ -23,7 +23,7 @@ from first_plan import FirstPlan
 from radplan.metrics import StructureDose, evaluate_metric, parse_metric
 from radplan.optimize import FluenceProblem, SolverSettings, optimize_fluence
 from radplan.optimize.interior_point import is_quadratic
-from radplan.session import SessionSettings
+from radplan.session_settings import SessionSettings
 
 METRICS = ("D98%", "D50%", "D2%", "mean")
 SESSION = SessionSettings()

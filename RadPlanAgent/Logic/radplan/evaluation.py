@@ -24,7 +24,7 @@ class DoseEvaluator:
     ----------
     case : Case
     protocol : Protocol
-        In the case's names (see `Protocol.resolve`).
+        In the case's names (see `radplan.binding.resolve`).
     grid : Grid
         Grid of the doses.
     progress : ProgressReport, optional

@@ -8,18 +8,16 @@ from pathlib import Path
 from .agent.example import Example, save_example
 from .agent.example_making import make_example
 from .agent.examples import choose_examples, find_example, list_examples, user_folder
-from .agent.helpers import make_planning_structures
+from .agent.helpers import make_planning_structures, planned_organs
 from .agent.trajectory import Situation
-from .case import StructureType
 from .case_file import load_case
 from .errors import InputError
 from .evaluation import DoseEvaluator
 from .optimize import StructureIndex
-from .plan_history import history_of
+from .plan_history import history_of, with_undone
 from .progress import ProgressReport, silent
 from .protocol_file import protocol_from_dict
 from .scorecard import scorecard_from_dict
-from .session import with_undone
 from .session_folder import SessionFolder
 
 SHOWN = 3
@@ -124,13 +122,10 @@ def situation_of(path: Path, progress: ProgressReport = silent) -> tuple[Situati
     doses = evaluator.structure_doses(dose.dose_gy)
     stored[best.index].check(evaluator.scorecard(doses, best.index))
     structures = make_planning_structures(case, protocol, dose.grid)
-    organs = tuple(
-        s.name for s in case.of_type(StructureType.OAR) if s.name in structures.occupancies
-    )
     return (
         Situation(
             protocol,
-            organs,
+            planned_organs(case, structures),
             case.external.name,
             structures,
             with_undone(steps, best),

@@ -6,9 +6,10 @@ crash the current plan is the one of before or after the last change, and never 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from .agent.trajectory import UNDONE_BY_PERSON, Step
 from .errors import InputError
 
 #: Kind of the audit lines that tell of a person who made another step the current plan.
@@ -90,3 +91,17 @@ def history_of(entries: Iterable[Mapping]) -> PlanHistory:
             except (InputError, KeyError) as error:
                 raise InputError(f"audit log, line {entry['index'] + 1}: {error}") from None
     return history
+
+
+def with_undone(steps: Sequence[Step], current: Step) -> tuple[Step, ...]:
+    """The steps as planners see them: what a person went back on counts as undone."""
+    leading, step = set(), current
+    while step is not None:
+        leading.add(step.index)
+        step = None if step.base is None else steps[step.base]
+    return tuple(
+        replace(s, kept=False, shortcoming=UNDONE_BY_PERSON)
+        if s.kept and s.index not in leading
+        else s
+        for s in steps
+    )

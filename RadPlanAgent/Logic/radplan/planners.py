@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .agent.rules import RulesPlanner
+from .agent.trajectory import Planner
 from .audit import read_audit
 from .errors import InputError
 from .progress import CancelRequested
-from .session import Planner, PlanningSession
+from .session import PlanningSession
 
 #: Names of the planners, and who they are.
 PLANNERS = {"rules": "built-in rules", "llm": "a language model, with the rules as reserve"}

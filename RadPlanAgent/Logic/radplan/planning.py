@@ -14,6 +14,7 @@ import numpy as np
 
 from . import __version__
 from .agent.trajectory import Step
+from .agent.unmet import unmet_goals
 from .beams import Beam, make_beams
 from .binding import Binding, resolve
 from .case import Case
@@ -31,9 +32,10 @@ from .preview import write_preview
 from .progress import never, silent
 from .protocol_file import load_protocol, protocol_from_dict
 from .scorecard import Scorecard
-from .session import PlanningSession, SessionSettings, session_settings
+from .session import PlanningSession
 from .session_folder import SessionFolder
 from .session_lock import LOCK_NAME, SessionLock
+from .session_settings import SessionSettings, settings_from_dict
 
 #: Packages whose versions a plan depends on.
 RECORDED_PACKAGES = ("numpy", "scipy", "pyRadPlan", "pydicom", "slicer-core")
@@ -363,7 +365,7 @@ def _opened(
     lock: SessionLock,
 ) -> OpenSession:
     # As it was made, whatever is usual by now: resumed and repeated steps are then the same.
-    settings = session_settings(content["settings"]["optimizer"])
+    settings = settings_from_dict(content["settings"]["optimizer"])
     session = PlanningSession(
         case, binding.protocol, influence, folder, settings, observer.progress
     )
@@ -397,7 +399,7 @@ def improve(
         reason = session.run(
             planner, max_steps, observer.progress, observer.cancel_requested, observer.step
         )
-        unmet = session.unmet_goals()
+        unmet = unmet_goals(session.best.step, session.steps)
         session.log("stop", {"reason": reason, "unmet": unmet})
         content |= {"stop_reason": reason, "unmet": unmet}
         warnings = write_results(opened, observer)

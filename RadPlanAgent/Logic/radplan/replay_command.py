@@ -9,12 +9,12 @@ from typing import Any
 
 from .agent.replay import RecordedModel, RecordingEndedError, recorded_exchanges
 from .agent.rules import RulesPlanner
-from .agent.trajectory import Proposal, Situation, Step, Stop
+from .agent.trajectory import Planner, Proposal, Situation, Step, Stop
 from .audit import read_audit
 from .plan_history import CURRENT
 from .planners import llm_planner
 from .planning import Observer, PlanOutcome, repeat
-from .session import Planner, PlanningSession
+from .session import PlanningSession
 from .session_folder import SessionFolder, StoredStep
 
 #: Budgets end a recording where they ended it; counting them anew would differ in seconds.

@@ -173,7 +173,7 @@ def evaluate_scorecard(
     ----------
     case_name : str
     protocol : Protocol
-        In the case's names (`Protocol.resolve`).
+        In the case's names (`radplan.binding.resolve`).
     structure_doses : mapping
         Sampled dose of every structure of the case that is not empty.
     external_name : str

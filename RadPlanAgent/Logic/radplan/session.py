@@ -3,122 +3,32 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-from typing import Protocol as Interface
 
 import numpy as np
 
-from .agent.actions import (
-    LARGEST_DOSE_SHARE,
-    action_to_dict,
-    apply_actions,
-)
-from .agent.helpers import make_planning_structures
+from .agent.actions import LARGEST_DOSE_SHARE, action_to_dict, apply_actions
+from .agent.helpers import make_planning_structures, planned_organs
 from .agent.initial import initial_objectives
 from .agent.quality import PlanQuality, collapse, compare, plan_quality
-from .agent.trajectory import (
-    UNDONE_BY_PERSON,
-    Proposal,
-    Situation,
-    Step,
-    Stop,
-    hold_expectations,
-)
+from .agent.trajectory import Planner, Proposal, Situation, Step, Stop, hold_expectations
 from .audit import AuditLog
-from .case import Case, DoseImage, StructureType
+from .case import Case, DoseImage
 from .errors import CancelledError, InputError
 from .evaluation import DoseEvaluator
 from .influence.matrix import InfluenceMatrix
-from .metrics import StructureDose
-from .optimize import (
-    FluenceProblem,
-    FluenceResult,
-    Objective,
-    SolverSettings,
-    StructureIndex,
-    optimize_fluence,
-    sketch_fluence,
-)
-from .plan_history import CURRENT, PlanHistory, history_of
+from .optimize import Objective, SolverSettings, StructureIndex
+from .plan_history import CURRENT, PlanHistory, history_of, with_undone
+from .plan_making import Plan, PlanMaker
 from .progress import CancelRequested, ProgressReport, check_cancelled, never, silent
 from .protocol import Protocol
 from .scorecard import Scorecard
 from .session_folder import SessionFolder, expectation_to_dict
+from .session_settings import SessionSettings
 
-#: Relative rounding of a dose in single precision.
-ROUNDING = 3e-7
 #: How the outcome of a step that lost a target says so.
 COLLAPSE = "collapse"
-
-
-class Planner(Interface):
-    """Whatever decides what to try next."""
-
-    name: str
-
-    def propose(self, situation: Situation) -> Proposal | Stop:
-        """The next thing to try on the best plan, or the decision to stop."""
-
-
-@dataclass(frozen=True)
-class SessionSettings:
-    """How a session optimizes.
-
-    Parameters
-    ----------
-    first : SolverSettings
-        For the first plan, from a flat fluence.
-    later : SolverSettings
-        For every later step, from the fluence it builds on.
-    trial : SolverSettings
-        For a proposal that is only tried out.
-    voxel_limit : int
-        Voxels of one structure that the optimizer looks at, at most; larger regions are thinned.
-        Metrics always use all voxels.
-    """
-
-    first: SolverSettings = SolverSettings(max_iterations=400, relative_improvement=5e-6)
-    later: SolverSettings = SolverSettings(
-        max_iterations=80, relative_improvement=1e-5, sample_first=False
-    )
-    trial: SolverSettings = SolverSettings(
-        max_iterations=40, relative_improvement=1e-4, sample_first=False
-    )
-    voxel_limit: int = 12_000
-
-
-def session_settings(stored: Mapping[str, Any]) -> SessionSettings:
-    """Settings as session.json has them; what it lacks is as usual.
-
-    Raises
-    ------
-    InputError
-        If it holds settings that this version does not know.
-    """
-    try:
-        solvers = {
-            name: SolverSettings(**stored[name])
-            for name in ("first", "later", "trial")
-            if name in stored
-        }
-        return SessionSettings(**{**stored, **solvers})
-    except TypeError as error:
-        raise InputError(
-            f"session.json: settings of the optimizer are of another version ({error}); start a "
-            "new session"
-        ) from None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One step's result: fluence, dose, and the sampled dose of every structure."""
-
-    step: Step
-    fluence: np.ndarray
-    dose_gy: np.ndarray
-    structure_doses: dict[str, StructureDose]
 
 
 @dataclass(frozen=True)
@@ -175,13 +85,9 @@ class PlanningSession:
         #: The current plan, on which everybody builds: the best so far, or what a person chose.
         self.best: Plan | None = None
         self.history = PlanHistory()
-        self._organs = tuple(
-            s.name
-            for s in case.of_type(StructureType.OAR)
-            if s.name in self.structures.occupancies
-        )
+        self._organs = planned_organs(case, self.structures)
         self._index = StructureIndex(self.structures.occupancies, self.settings.voxel_limit)
-        self._problem: FluenceProblem | None = None
+        self._maker = PlanMaker(protocol, influence, self.evaluator, self._index)
         self._audit = AuditLog(folder.audit_path)
 
     @property
@@ -220,14 +126,7 @@ class PlanningSession:
     ) -> Step:
         """Make the first plan, from objectives derived from the protocol."""
         objectives = initial_objectives(self.case, self.protocol, self.structures)
-        target = self.protocol.primary
-        problem = self._problem_for(objectives)
-        per_unit = problem.mean_dose_per_unit_fluence(target.target)
-        if per_unit <= 0:
-            raise InputError(
-                f"no beamlet reaches target {target.target}; check the beams' isocentre"
-            )
-        flat = np.full(self.influence.n_beamlets, target.dose_gy / per_unit)
+        flat = self._maker.flat_fluence(objectives)
         first = Proposal("initial", "initial", "First plan, from the protocol's goals", ())
         return self._make_step(
             first, (), objectives, flat, self.settings.first, progress, cancel_requested
@@ -291,15 +190,15 @@ class PlanningSession:
         CancelledError
         """
         objectives, _ = self._objectives_after(proposal)
-        result = self._optimized(
+        result = self._maker.optimized(
             objectives,
             self.best.fluence,
             self.settings.trial,
             progress,
             cancel_requested,
         )
-        fluence, _ = self._normalized(result.fluence)
-        return self._evaluated(replace(self.best.step, index=len(self.steps)), fluence)
+        fluence, _ = self._maker.normalized(result.fluence)
+        return self._maker.evaluated(self._next_step, fluence)
 
     def sketch(
         self,
@@ -309,8 +208,7 @@ class PlanningSession:
     ) -> Plan:
         """What a proposal on the best plan would lead to, at a glance; nothing is recorded.
 
-        Quicker and rougher than `preview`: see `sketch_fluence`. Dose and scorecard are those of
-        the fluence found, on all voxels.
+        Quicker and rougher than `preview`: see `PlanMaker.sketched`.
 
         Raises
         ------
@@ -319,13 +217,9 @@ class PlanningSession:
         CancelledError
         """
         objectives, _ = self._objectives_after(proposal)
-        problem = self._problem_for(objectives)
-        fluence = sketch_fluence(problem, self.best.fluence, iterations, cancel_requested)
-        dose_gy = self.influence.dose_gy(fluence)
-        # A little more, so that single precision does not miss the prescription by a rounding.
-        scale = (1 + ROUNDING) * self._coverage_scale(dose_gy)
-        step = replace(self.best.step, index=len(self.steps))
-        return self._judged(step, fluence * scale, dose_gy * np.float32(scale))
+        return self._maker.sketched(
+            self._next_step, objectives, self.best.fluence, iterations, cancel_requested
+        )
 
     def try_out(
         self,
@@ -415,7 +309,7 @@ class PlanningSession:
         """Load the steps that the folder holds, checking each against its own fluence."""
         self.history = history_of(self.folder.read_log())
         for stored in self.folder.read_steps():
-            plan = self._evaluated(stored.step, stored.fluence)
+            plan = self._maker.evaluated(stored.step, stored.fluence)
             stored.check(plan.step.scorecard)
             self.steps.append(plan.step)
             if plan.step.index == self.history.current:
@@ -429,7 +323,7 @@ class PlanningSession:
             raise InputError(f"there is no step {index}; there are 0 to {len(self.steps) - 1}")
         if self.best is not None and index == self.best.step.index:
             return self.best
-        return self._evaluated(self.steps[index], self.folder.read_step(index).fluence)
+        return self._maker.evaluated(self.steps[index], self.folder.read_step(index).fluence)
 
     def move(self, how: str, step: int, author: str) -> Step:
         """Make the plan of another step the current one, and log who wanted it.
@@ -449,32 +343,10 @@ class PlanningSession:
         self.history, self.best = history, plan
         return plan.step
 
-    def unmet_goals(self) -> list[str]:
-        """One sentence per unmet goal: by how much, and what pursuing it further cost."""
-        best = self.best.step
-        sentences = []
-        for result in best.scorecard.goals:
-            if result.met is not False:
-                continue
-            achieved = f"{result.achieved:.1f} {result.goal.unit}".rstrip()
-            text = f"{result.goal.label} is not met ({achieved}, priority {result.goal.priority})"
-            tried = [
-                s
-                for s in self.steps
-                if s.phase == "goals" and any(result.goal.label in t for t in _pursued(s))
-            ]
-            if tried:
-                last, base = tried[-1], self.steps[tried[-1].base]
-                text += f"; pushing it further: {compare(base.scorecard, last.scorecard)}"
-            sentences.append(text)
-        return sentences
-
-    def _problem_for(self, objectives: Sequence[Objective]) -> FluenceProblem:
-        if self._problem is None:
-            self._problem = FluenceProblem(self.influence, self._index, objectives)
-        else:
-            self._problem.set_objectives(objectives)
-        return self._problem
+    @property
+    def _next_step(self) -> Step:
+        """The best step under the next step's number: what is only looked at is judged as it."""
+        return replace(self.best.step, index=len(self.steps))
 
     def _objectives_after(
         self, proposal: Proposal
@@ -486,29 +358,6 @@ class PlanningSession:
             structures=self._index.names,
             largest_dose_gy=LARGEST_DOSE_SHARE * self.protocol.highest.dose_gy,
         )
-
-    def _optimized(
-        self,
-        objectives: Sequence[Objective],
-        start: np.ndarray,
-        settings: SolverSettings,
-        progress: ProgressReport,
-        cancel_requested: CancelRequested,
-    ) -> FluenceResult:
-        result = optimize_fluence(
-            self._problem_for(objectives), start, settings, progress, cancel_requested
-        )
-        if result.status == "cancelled":
-            raise CancelledError("cancelled while optimizing; finished steps are kept")
-        return result
-
-    def _evaluated(self, step: Step, fluence: np.ndarray) -> Plan:
-        return self._judged(step, fluence, self.influence.dose_gy(fluence))
-
-    def _judged(self, step: Step, fluence: np.ndarray, dose_gy: np.ndarray) -> Plan:
-        doses = self.evaluator.structure_doses(dose_gy)
-        scorecard = self.evaluator.scorecard(doses, step.index)
-        return Plan(replace(step, scorecard=scorecard), fluence, dose_gy, doses)
 
     def _make_step(
         self,
@@ -523,12 +372,11 @@ class PlanningSession:
     ) -> Step:
         """Optimize, normalise, judge, compare with the best plan, and write the step."""
         began = time.perf_counter()
-        before = self.best.step if self.best else None
-        result = self._optimized(objectives, start, settings, progress, cancel_requested)
-        fluence, scale = self._normalized(result.fluence)
+        result = self._maker.optimized(objectives, start, settings, progress, cancel_requested)
+        fluence, scale = self._maker.normalized(result.fluence)
         step = Step(
             index=len(self.steps),
-            base=before.index if before else None,
+            base=self.best.step.index if self.best else None,
             phase=proposal.phase,
             move=proposal.move,
             title=proposal.title,
@@ -536,37 +384,18 @@ class PlanningSession:
             changes=changes,
             objectives=objectives,
             scorecard=None,
-            outcome="",
+            outcome="first plan",
             kept=True,
             solver=result.report() | {"coverage_scale": scale},
             author=proposal.author,
             note=proposal.note,
             assessment=proposal.assessment,
         )
-        plan = self._evaluated(step, fluence)
-        shortcoming, outcome, expectations = "", "first plan", ()
-        if before is not None:
-            after = plan.step.scorecard
-            shortcoming = self.quality(plan.step).shortcoming(self.quality(before))
-            collapsed = collapse(before.scorecard, after, self.protocol)
-            if collapsed:
-                shortcoming = f"{COLLAPSE}, {collapsed}"
-            outcome = compare(before.scorecard, after)
-            if shortcoming and always_keep:
-                outcome += f"; kept as asked for, though no better: {shortcoming}"
-                shortcoming = ""
-            elif shortcoming:
-                outcome += f"; undone: {shortcoming}"
-            expectations = hold_expectations(proposal.expectations, before.scorecard, after)
-        kept = not shortcoming
-        step = replace(
-            plan.step,
-            kept=kept,
-            outcome=outcome,
-            shortcoming=shortcoming,
-            expectations=expectations,
-            seconds=time.perf_counter() - began,
-        )
+        plan = self._maker.evaluated(step, fluence)
+        step = plan.step
+        if self.best is not None:
+            step = self._compared(step, proposal, always_keep)
+        step = replace(step, seconds=time.perf_counter() - began)
         digests = self.folder.write_step(step, fluence, plan.structure_doses)
         self._audit.append(
             "step",
@@ -575,56 +404,38 @@ class PlanningSession:
                 "base": step.base,
                 "move": step.move,
                 "author": step.author,
-                "kept": kept,
+                "kept": step.kept,
                 "actions": [action_to_dict(a) for a in step.actions],
-                "outcome": outcome,
+                "outcome": step.outcome,
                 "expectations": [expectation_to_dict(e) for e in step.expectations],
                 "solver": step.solver,
                 "sha256": digests,
             },
         )
         self.steps.append(step)
-        if kept:
+        if step.kept:
             self.best, self.history = replace(plan, step=step), self.history.select(step.index)
         return step
 
-    def _normalized(self, fluence: np.ndarray) -> tuple[np.ndarray, float]:
-        """The fluence scaled so that the primary target's coverage is exactly as prescribed."""
-        primary = self.protocol.primary
-        scale = self._coverage_scale(self.influence.dose_gy(fluence))
-        # Doses are sums in single precision: a second look takes up what rounding left, and a
-        # little more, so that the prescription is reached and not missed by a rounding.
-        reached_gy = self.evaluator.coverage_gy(self.influence.dose_gy(fluence * scale))
-        scale *= (1 + ROUNDING) * primary.dose_gy / reached_gy
-        return fluence * scale, scale
-
-    def _coverage_scale(self, dose_gy: np.ndarray) -> float:
-        """What a dose is to be multiplied by for the primary target's coverage."""
-        primary = self.protocol.primary
-        covered_gy = self.evaluator.coverage_gy(dose_gy)
-        if covered_gy <= 0:
-            raise InputError(
-                f"target {primary.target} gets no dose: {self.protocol.coverage} is 0 Gy; check "
-                "that the beams cover it"
-            )
-        return primary.dose_gy / covered_gy
-
-
-def with_undone(steps: Sequence[Step], current: Step) -> tuple[Step, ...]:
-    """The steps as planners see them: what a person went back on counts as undone."""
-    leading, step = set(), current
-    while step is not None:
-        leading.add(step.index)
-        step = None if step.base is None else steps[step.base]
-    return tuple(
-        replace(s, kept=False, shortcoming=UNDONE_BY_PERSON)
-        if s.kept and s.index not in leading
-        else s
-        for s in steps
-    )
-
-
-def _pursued(step: Step) -> list[str]:
-    """What a step says of the goals that it pursues."""
-    improved = [e.goal for e in step.expectations if e.effect == "better"]
-    return [step.move, *(a.reason for a in step.actions), *improved]
+    def _compared(self, step: Step, proposal: Proposal, always_keep: bool) -> Step:
+        """A new step held against the best plan: kept or not, why, and what was expected."""
+        before = self.best.step
+        shortcoming = self.quality(step).shortcoming(self.quality(before))
+        collapsed = collapse(before.scorecard, step.scorecard, self.protocol)
+        if collapsed:
+            shortcoming = f"{COLLAPSE}, {collapsed}"
+        outcome = compare(before.scorecard, step.scorecard)
+        if shortcoming and always_keep:
+            outcome += f"; kept as asked for, though no better: {shortcoming}"
+            shortcoming = ""
+        elif shortcoming:
+            outcome += f"; undone: {shortcoming}"
+        return replace(
+            step,
+            kept=not shortcoming,
+            outcome=outcome,
+            shortcoming=shortcoming,
+            expectations=hold_expectations(
+                proposal.expectations, before.scorecard, step.scorecard
+            ),
+        )

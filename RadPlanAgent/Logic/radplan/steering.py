@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from .agent.actions import Action, action_from_dict
 from .agent.trajectory import Proposal, Step
 from .errors import InputError
+from .plan_making import Plan
 from .progress import CancelRequested, ProgressReport, never, silent
-from .session import Plan, PlanningSession
+from .session import PlanningSession
 
 #: Phase of the steps that a person makes.
 PERSON = "person"

@@ -165,3 +165,9 @@ def make_planning_structures(case: Case, protocol: Protocol, grid: Grid) -> Plan
         else:
             del ring_level_gy[name]
     return PlanningStructures(occupancies, parent, ring_level_gy, frozenset(covered))
+
+
+def planned_organs(case: Case, structures: PlanningStructures) -> tuple[str, ...]:
+    """The organs at risk that fill at least a voxel of the dose grid."""
+    organs = case.of_type(StructureType.OAR)
+    return tuple(s.name for s in organs if s.name in structures.occupancies)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol as Interface
 
 from ..case import Case, DoseImage
 from ..metrics import StructureDose
@@ -204,3 +205,12 @@ class Stop:
     """A planner's decision that it is done, and why."""
 
     reason: str
+
+
+class Planner(Interface):
+    """Whatever decides what to try next."""
+
+    name: str
+
+    def propose(self, situation: Situation) -> Proposal | Stop:
+        """The next thing to try on the best plan, or the decision to stop."""

@@ -19,7 +19,7 @@ from ..io import load_case
 from ..optimize import FluenceProblem, SolverSettings, StructureIndex, optimize_fluence
 from ..planning import Observer, PlanRequest, influence_for
 from ..protocol_file import load_protocol
-from ..session import SessionSettings
+from ..session_settings import SessionSettings
 from .memory import peak_growth_bytes
 from .problem import BenchProblem, first_plan_problem
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..agent.trajectory import Step
+from ..agent.unmet import unmet_goals
 from ..beams import Beam
 from ..errors import InputError
 from ..planners import PLANNERS, LlmRequest, planner_settings
@@ -315,7 +316,8 @@ class Desk:
         content, path = opened.content, opened.folder.path / EXPORTS[what]
         warnings: Sequence[str] = ()
         if content["state"] != "done" or not path.exists():
-            content["unmet"] = opened.session.unmet_goals()
+            session = opened.session
+            content["unmet"] = unmet_goals(session.best.step, session.steps)
             content.setdefault("stop_reason", "planning was interrupted")
             warnings = write_results(opened, watcher)
         if not path.exists():

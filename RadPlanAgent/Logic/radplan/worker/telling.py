@@ -10,9 +10,9 @@ import numpy as np
 from ..agent.trajectory import Step
 from ..files import written_by_rename
 from ..metrics import dvh_table, write_dvh_csv
+from ..plan_making import Plan
 from ..planning import OpenSession
 from ..review import review_status
-from ..session import Plan
 from ..session_folder import SessionFolder, step_to_dict
 
 #: File of a step that a panel shows; made from its fluence, and no part of what is reviewed.

@@ -1,0 +1,153 @@
+"""Plans from objectives: optimized, scaled to coverage, judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .agent.trajectory import Step
+from .errors import CancelledError, InputError
+from .evaluation import DoseEvaluator
+from .influence.matrix import InfluenceMatrix
+from .metrics import StructureDose
+from .optimize import (
+    FluenceProblem,
+    FluenceResult,
+    Objective,
+    SolverSettings,
+    StructureIndex,
+    optimize_fluence,
+    sketch_fluence,
+)
+from .progress import CancelRequested, ProgressReport
+from .protocol import Protocol
+
+#: Relative rounding of a dose in single precision.
+ROUNDING = 3e-7
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One step's result: fluence, dose, and the sampled dose of every structure."""
+
+    step: Step
+    fluence: np.ndarray
+    dose_gy: np.ndarray
+    structure_doses: dict[str, StructureDose]
+
+
+class PlanMaker:
+    """Makes plans of one case with one influence matrix; remembers none of them.
+
+    Parameters
+    ----------
+    protocol : Protocol
+        In the case's names.
+    influence : InfluenceMatrix
+    evaluator : DoseEvaluator
+        Judges doses on the matrix's grid.
+    index : StructureIndex
+        Voxels by which objectives are evaluated.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        influence: InfluenceMatrix,
+        evaluator: DoseEvaluator,
+        index: StructureIndex,
+    ) -> None:
+        self._protocol, self._influence = protocol, influence
+        self._evaluator, self._index = evaluator, index
+        self._problem: FluenceProblem | None = None
+
+    def flat_fluence(self, objectives: Sequence[Objective]) -> np.ndarray:
+        """Equal weights that give the primary target its prescribed dose on average.
+
+        Raises
+        ------
+        InputError
+            If no beamlet reaches the target.
+        """
+        target = self._protocol.primary
+        per_unit = self._problem_for(objectives).mean_dose_per_unit_fluence(target.target)
+        if per_unit <= 0:
+            raise InputError(
+                f"no beamlet reaches target {target.target}; check the beams' isocentre"
+            )
+        return np.full(self._influence.n_beamlets, target.dose_gy / per_unit)
+
+    def optimized(
+        self,
+        objectives: Sequence[Objective],
+        start: np.ndarray,
+        settings: SolverSettings,
+        progress: ProgressReport,
+        cancel_requested: CancelRequested,
+    ) -> FluenceResult:
+        """The fluence of least cost, not scaled yet; `CancelledError` if a person stopped it."""
+        result = optimize_fluence(
+            self._problem_for(objectives), start, settings, progress, cancel_requested
+        )
+        if result.status == "cancelled":
+            raise CancelledError("cancelled while optimizing; finished steps are kept")
+        return result
+
+    def sketched(
+        self,
+        step: Step,
+        objectives: Sequence[Objective],
+        start: np.ndarray,
+        iterations: int,
+        cancel_requested: CancelRequested,
+    ) -> Plan:
+        """A rough plan after few iterations on a sample of the voxels, see `sketch_fluence`.
+
+        Dose and scorecard are those of the fluence found, on all voxels.
+        """
+        fluence = sketch_fluence(
+            self._problem_for(objectives), start, iterations, cancel_requested
+        )
+        dose_gy = self._influence.dose_gy(fluence)
+        # A little more, so that single precision does not miss the prescription by a rounding.
+        scale = (1 + ROUNDING) * self._coverage_scale(dose_gy)
+        return self._judged(step, fluence * scale, dose_gy * np.float32(scale))
+
+    def normalized(self, fluence: np.ndarray) -> tuple[np.ndarray, float]:
+        """The fluence scaled so that the primary target's coverage is exactly as prescribed."""
+        primary = self._protocol.primary
+        scale = self._coverage_scale(self._influence.dose_gy(fluence))
+        # Doses are sums in single precision: a second look takes up what rounding left, and a
+        # little more, so that the prescription is reached and not missed by a rounding.
+        reached_gy = self._evaluator.coverage_gy(self._influence.dose_gy(fluence * scale))
+        scale *= (1 + ROUNDING) * primary.dose_gy / reached_gy
+        return fluence * scale, scale
+
+    def evaluated(self, step: Step, fluence: np.ndarray) -> Plan:
+        """The plan of a fluence; the step gets its scorecard."""
+        return self._judged(step, fluence, self._influence.dose_gy(fluence))
+
+    def _judged(self, step: Step, fluence: np.ndarray, dose_gy: np.ndarray) -> Plan:
+        doses = self._evaluator.structure_doses(dose_gy)
+        scorecard = self._evaluator.scorecard(doses, step.index)
+        return Plan(replace(step, scorecard=scorecard), fluence, dose_gy, doses)
+
+    def _problem_for(self, objectives: Sequence[Objective]) -> FluenceProblem:
+        if self._problem is None:
+            self._problem = FluenceProblem(self._influence, self._index, objectives)
+        else:
+            self._problem.set_objectives(objectives)
+        return self._problem
+
+    def _coverage_scale(self, dose_gy: np.ndarray) -> float:
+        """What a dose is to be multiplied by for the primary target's coverage."""
+        primary = self._protocol.primary
+        covered_gy = self._evaluator.coverage_gy(dose_gy)
+        if covered_gy <= 0:
+            raise InputError(
+                f"target {primary.target} gets no dose: {self._protocol.coverage} is 0 Gy; check "
+                "that the beams cover it"
+            )
+        return primary.dose_gy / covered_gy

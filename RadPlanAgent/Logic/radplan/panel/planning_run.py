@@ -1,31 +1,27 @@
 """One session as the panel sees it: prepared from the scene, planned by the worker, steered.
 
-The scene is read here, on the main thread, between looks at the event loop; the case is written on
-a thread of its own; all the rest is asked of the worker process and comes back as events.
+What the worker plans from is made ready here (`preparation`); all the rest is asked of the worker
+process and comes back as events.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import qt
 import slicer
 
-from ..case import Case, DoseImage
-from ..case_file import save_case
-from ..errors import CancelledError, InputError
+from ..case import DoseImage
+from ..errors import CancelledError
 from ..geometry import Grid
-from ..progress import check_cancelled
 from .i18n import _
 from .mapping_rows import MappingRow
 from .planning_state import CANCELLING, FAILED, PlanningState
+from .preparation import Preparation
+from .scene_reading import SceneReading
 from .step_files import (
     Curves,
     read_dose,
@@ -35,9 +31,6 @@ from .step_files import (
     read_scorecard,
 )
 from .worker_host import WorkerHost, cacheText
-
-#: How often a thread that writes is looked after, milliseconds.
-POLL_MS = 50
 
 
 def _nothing(*_args: Any) -> None:
@@ -62,17 +55,14 @@ class PlanningRun:
         self.host = host or WorkerHost()
         self.host.onInstallation = self._installation
         self.client = self.host.client(self._event, self._lost)
-        self._timer = qt.QTimer()
-        self._timer.setInterval(POLL_MS)
-        self._timer.timeout.connect(self._lookAfterWriting)
-        self._writing: threading.Thread | None = None
-        self._temporary: str | None = None
         self._cacheText: str | None = None
-        self._number = 0
+        self._reading: SceneReading | None = None
+        self._preparation: Preparation | None = None
         self._begin(None)
 
     def _begin(self, folder: Path | None) -> None:
-        """Forget the session before."""
+        """Forget the session before; whoever reads the scene for it finds out."""
+        self._dropPreparation()
         self.state = PlanningState()
         self.folder = folder
         self.steps: list[dict] = []
@@ -82,9 +72,6 @@ class PlanningRun:
         self._grid: Grid | None = None
         self._files: dict[str, Any] = {}
         self._facts: dict[str, str] = {}
-        self._cancelled = False
-        # Whoever reads the scene for the session before finds out that nobody wants it any more.
-        self._number += 1
 
     # What there is
 
@@ -217,94 +204,24 @@ class PlanningRun:
         self._begin(out)
         self._become(self.state.preparing(_("starting")))
         self.client.start()  # its imports take a moment, meanwhile the scene is read
-        number = self._number
-        qt.QTimer.singleShot(
-            0, lambda: self._prepare(number, ct, segmentation, rows, rt_plan, engine, request)
+        self._reading = SceneReading(ct, segmentation, rows, self._progressed)
+        self._preparation = Preparation(
+            self._reading,
+            rt_plan,
+            engine,
+            ready=lambda fields: self._prepared(request | fields),
+            failed=self._notPrepared,
         )
+        self._preparation.begin()
 
-    def _prepare(
-        self,
-        number: int,
-        ct: Any,
-        segmentation: Any,
-        rows: Sequence[MappingRow],
-        rt_plan: Any,
-        engine: str,
-        request: dict,
-    ) -> None:
-        """Read the scene, then write the case on a thread."""
-        try:
-            case = self._readCase(number, ct, segmentation, rows)
-            self._temporary = tempfile.mkdtemp(prefix="radplan-")
-            if engine and rt_plan is not None:
-                request["influence"] = self._computeMatrices(rt_plan, engine, case)
-        except (InputError, CancelledError) as error:
-            if self._number == number:
-                self._stopPreparing(error)
-            return
-        path = Path(self._temporary) / "case.npz"
-        request["case"] = str(path)
-        self._writeError: Exception | None = None
-        self._request = request
-        self._writing = threading.Thread(target=self._write, args=(path, case), daemon=True)
-        self._writing.start()
-        self._become(self.state.progressed(_("writing the case"), 0.0))
-        self._timer.start()
-
-    def _readCase(
-        self, number: int, ct: Any, segmentation: Any, rows: Sequence[MappingRow]
-    ) -> Case:
-        """Read the scene, unless nobody wants it any more."""
-        from ..mrml.read_case import case_from_scene
-
-        def unwanted() -> bool:
-            return self._cancelled or self._number != number
-
-        check_cancelled(unwanted)
-        return case_from_scene(
-            ct,
-            segmentation,
-            names={row.segment_id: row.name for row in rows},
-            types={row.segment_id: row.type for row in rows},
-            database=getattr(slicer, "dicomDatabase", None),
-            progress=self._reading,
-            cancel_requested=unwanted,
-        )
-
-    def _reading(self, stage: str, fraction: float) -> None:
-        """Between two structures: show progress, and let the user cancel."""
+    def _progressed(self, stage: str, fraction: float) -> None:
         self._become(self.state.progressed(stage, fraction))
-        slicer.app.processEvents()
 
-    def _computeMatrices(self, rt_plan: Any, engine: str, case: Case) -> str:
-        """Let SlicerRT's engine compute, which no one can cancel, and keep the matrix."""
-        from ..influence.stored import store_influence
-        from ..mrml.rt_engine import compute_matrices
-        from ..mrml.rt_influence import influence_from_beams
-        from ..planning import default_cache_dir
-
-        self._reading(_("{engine} computes").format(engine=engine), 0.0)
-        compute_matrices(rt_plan, engine)
-        return str(store_influence(influence_from_beams(rt_plan), case, default_cache_dir()))
-
-    def _write(self, path: Path, case: Case) -> None:
-        try:
-            save_case(path, case)
-        except (OSError, InputError) as error:
-            self._writeError = error
-
-    def _lookAfterWriting(self) -> None:
-        if self._writing is None or self._writing.is_alive():
-            return
-        self._timer.stop()
-        self._writing = None
-        if self._cancelled or self._writeError:
-            self._stopPreparing(self._writeError or CancelledError(_("cancelled")))
-            return
+    def _prepared(self, request: Mapping) -> None:
         self._become(self.state.running(_("starting the worker")))
-        self._ask("plan", self._planned, **self._request)
+        self._ask("plan", self._planned, **request)
 
-    def _stopPreparing(self, error: Exception) -> None:
+    def _notPrepared(self, error: Exception) -> None:
         """The case could not be read or written, or nobody wants it any more."""
         kind = "cancelled" if isinstance(error, CancelledError) else "input"
         self._refusal("plan")({"error": str(error), "kind": kind})
@@ -336,7 +253,7 @@ class PlanningRun:
     def _planned(self, answer: Mapping) -> None:
         self._take(answer)
         self.isOpen = True
-        self._removeTemporary()
+        self._dropPreparation()
         self._cacheText = None
         lines = [answer.get("reason", ""), *answer.get("unmet", ()), *answer.get("warnings", ())]
         self._become(self.state.done("\n".join(line for line in lines if line)))
@@ -433,12 +350,12 @@ class PlanningRun:
         """
         from .rt_plan_beams import beamsIntoScene
 
-        number, before, self._cancelled = self._number, self.state, False
+        before = self.state
+        reading = self._reading = SceneReading(ct, segmentation, rows, self._progressed)
         self._become(self.state.preparing(_("reading the scene")))
         try:
-            case = self._readCase(number, ct, segmentation, rows)
             return beamsIntoScene(
-                case,
+                reading.case(),
                 protocol,
                 ct=ct,
                 segmentation=segmentation,
@@ -449,33 +366,28 @@ class PlanningRun:
                 plan=rt_plan,
             )
         finally:
-            if self._number == number:  # else another scene has begun
+            if self._reading is reading:  # else another scene has begun
                 self._become(before)
 
     # Ending
 
     def cancel(self) -> None:
         """Stop what is under way; finished steps stay."""
-        self._cancelled = True
+        if self._reading is not None:
+            self._reading.stop()
         self.client.cancel()
         self._become(self.state.cancelling())
 
     def close(self) -> None:
         """The scene goes: end the worker; the session folder keeps all finished steps."""
-        self._cancelled = True
-        self._timer.stop()
-        self._writing = None
         self.client.kill()
-        self._removeTemporary()
         self._begin(None)
 
     def shutDown(self) -> None:
         """The application ends, or the module does: nothing of the worker is left."""
         self.onChange = self.onStep = self.onPreview = self.onNote = self.onPlanned = _nothing
-        self._cancelled = True
-        self._timer.stop()
         self.client.kill()
-        self._removeTemporary()
+        self._dropPreparation()
 
     def fail(self, text: str) -> None:
         """Say why nothing was begun."""
@@ -487,7 +399,7 @@ class PlanningRun:
     def _event(self, event: Mapping) -> None:
         kind = event["event"]
         if kind == "progress":
-            self._become(self.state.progressed(event["stage"], event["fraction"]))
+            self._progressed(event["stage"], event["fraction"])
         elif kind == "note":
             self.onNote(event["text"])
         elif kind == "step":
@@ -541,7 +453,8 @@ class PlanningRun:
             self._take(answer)
             # A session of which steps are there stays open in the worker after a cancel.
             self.isOpen = bool(self.steps) and answer.get("kind") != "crash"
-            self._removeTemporary()
+            if do == "plan":
+                self._dropPreparation()
             self._become(self.state.refused(do, answer))
 
         return refused
@@ -553,7 +466,7 @@ class PlanningRun:
     def _lost(self, text: str) -> None:
         """The worker has ended by itself."""
         self.isOpen = False
-        self._removeTemporary()
+        self._dropPreparation()
         self._become(self.state.lost(text))
 
     def _installation(self, text: str, ended: bool) -> None:
@@ -564,10 +477,13 @@ class PlanningRun:
         self.state = state
         self.onChange()
 
-    def _removeTemporary(self) -> None:
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
-            self._temporary = None
+    def _dropPreparation(self) -> None:
+        """Whoever reads the scene finds out that nobody wants it; no file of the case is left."""
+        if self._reading is not None:
+            self._reading.stop()
+        if self._preparation is not None:
+            self._preparation.drop()
+        self._reading = self._preparation = None
 
 
 def _new_folder(folder: str) -> Path:

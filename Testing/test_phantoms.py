@@ -247,7 +247,7 @@ def test_protocols_bind_to_the_phantom_made_for_them(phantom: tuple[str, Case]) 
     for protocol in PROTOCOLS[name]:
         binding = resolve(load_protocol(protocol), case.names)
         assert len(binding.protocol.prescriptions) == len(load_protocol(protocol).prescriptions)
-        targets = [p.target for p in binding.protocol.prescriptions]
+        targets = binding.protocol.targets
         assert all(case.structure(t).type is StructureType.TARGET for t in targets)
 
 

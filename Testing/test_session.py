@@ -24,7 +24,7 @@ from image_phantom import (
     write_protocol,
 )
 from planned import MAX_STEPS, group_members, plan_once, state, steps
-from radplan import planning
+from radplan import dose_setup, planning
 from radplan.agent.actions import AddObjective, ChangeDose, ChangeWeight, RemoveObjective
 from radplan.agent.trajectory import Proposal
 from radplan.audit import read_audit
@@ -242,12 +242,12 @@ def test_case_changed(copied):
 
 
 def test_engine_changed(copied, monkeypatch):
-    usual = planning.influence_matrix
+    usual = dose_setup.influence_matrix
 
     def newer(*args, **options):
         return replace(usual(*args, **options), fingerprint="f" * 64, engine="Newer Engine 2")
 
-    monkeypatch.setattr(planning, "influence_matrix", newer)
+    monkeypatch.setattr(dose_setup, "influence_matrix", newer)
     refused(copied, "Newer Engine 2", "start a new session")
 
 

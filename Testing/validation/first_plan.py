@@ -12,12 +12,13 @@ from radplan.agent.helpers import PlanningStructures, make_planning_structures
 from radplan.agent.initial import initial_objectives
 from radplan.case import Case
 from radplan.case_checks import bind
+from radplan.dose_setup import influence_for
 from radplan.evaluation import DoseEvaluator
 from radplan.influence.matrix import InfluenceMatrix
 from radplan.io import load_case
 from radplan.metrics import StructureDose
 from radplan.optimize import FluenceProblem, Objective, StructureIndex
-from radplan.planning import Observer, PlanRequest, influence_for
+from radplan.planning import Observer, PlanRequest
 from radplan.protocol import Protocol
 from radplan.protocol_file import load_protocol
 

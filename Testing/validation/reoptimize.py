@@ -57,7 +57,7 @@ def main() -> None:
 def changes(plan: FirstPlan) -> dict[str, tuple[Objective, ...]]:
     """The plan's objectives after each of three changes."""
     at_first = plan.objectives
-    targets = tuple(p.target for p in plan.protocol.prescriptions)
+    targets = plan.protocol.targets
     organs = [
         (k, o)
         for k, o in enumerate(at_first)

@@ -20,10 +20,10 @@ from pathlib import Path
 from radplan.agent.rules import RulesPlanner
 from radplan.beams import make_beams
 from radplan.binding import resolve
+from radplan.dose_setup import isocenter
 from radplan.influence import choose_dose_grid, influence_matrix
 from radplan.io import load_case
 from radplan.outputs import write_outputs
-from radplan.planning import isocenter
 from radplan.protocol_file import load_protocol
 from radplan.session import PlanningSession
 from radplan.session_folder import SessionFolder
@@ -58,7 +58,7 @@ def main() -> None:
     protocol = binding.protocol
     beams = make_beams(protocol.beams, isocenter(case, binding))
     grid = choose_dose_grid(case)
-    targets = [p.target for p in protocol.prescriptions]
+    targets = protocol.targets
     with stage("compute the influence matrix (and calibrate)"):
         influence = influence_matrix(case, beams, grid, target_names=targets, cache_dir=cache)
     with stage("read it from the cache"):

@@ -10,7 +10,7 @@ from types import FrameType
 from tqdm import tqdm
 
 from .agent.trajectory import Step
-from .planning import Observer
+from .observer import Observer
 
 #: Work shorter than this shows no bar, seconds.
 BAR_DELAY_S = 1.0

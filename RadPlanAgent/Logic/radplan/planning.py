@@ -3,96 +3,35 @@
 from __future__ import annotations
 
 import os
-import platform
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
-
 from . import __version__
-from .agent.trajectory import Step
 from .agent.unmet import unmet_goals
-from .beams import Beam, make_beams
+from .beams import Beam
 from .binding import Binding, resolve
 from .case import Case
 from .case_checks import bind, check_anatomy, renamed
 from .case_file import load_case as load_case_file
+from .dose_setup import beams_and_grid, influence_of, influence_settings
 from .errors import CancelledError, InputError
-from .geometry import Grid, Occupancy, Triple
-from .influence import choose_dose_grid, estimate_memory, influence_matrix
+from .geometry import Grid
 from .influence.matrix import InfluenceMatrix
-from .influence.stored import describe_influence, load_influence
 from .io import load_case
+from .observer import Observer
 from .outputs import write_outputs, write_session_report
-from .planners import LlmRequest, MakePlanner, planner_maker, planner_settings
+from .plan_request import PlanRequest
+from .planners import MakePlanner, planner_maker, planner_settings
 from .preview import write_preview
-from .progress import never, silent
 from .protocol_file import load_protocol, protocol_from_dict
 from .scorecard import Scorecard
 from .session import PlanningSession
 from .session_folder import SessionFolder
 from .session_lock import LOCK_NAME, SessionLock
 from .session_settings import SessionSettings, settings_from_dict
-
-#: Packages whose versions a plan depends on.
-RECORDED_PACKAGES = ("numpy", "scipy", "pyRadPlan", "pydicom", "slicer-core")
-
-
-@dataclass(frozen=True)
-class PlanRequest:
-    """What to plan and how.
-
-    Parameters
-    ----------
-    case : str
-        What `radplan.io.load_case` takes.
-    protocol : str or dict
-        Name or path of a protocol, or what its file would say.
-    out : Path
-        The session folder to make.
-    planner : str
-        A key of `radplan.planners.PLANNERS`.
-    beams : str or tuple of Beam, optional
-        Template, gantry angles, or beams as they are; the protocol's template when not given.
-    max_steps : int
-        Steps after the first plan.
-    spacing_mm : float, optional
-        Dose grid spacing; chosen for the case when not given.
-    bixel_width_mm : float
-    cache_dir : Path, optional
-        Where influence matrices are kept; a folder of the user's when not given.
-    processes : int, optional
-        Parallel processes of the dose engine.
-    structure_names : dict
-        Renames structures of the case before the protocol is held against it.
-    overwrite : bool
-        Whether an existing session in `out` is replaced.
-    llm : LlmRequest
-        Which language model plans, if one does.
-    preview : bool
-        Whether only the first plan is made, and written down what a language model would be sent.
-    influence_path : Path, optional
-        An influence matrix computed elsewhere (`influence.stored`), with its beams and dose grid.
-    """
-
-    case: str
-    protocol: str | dict
-    out: Path
-    planner: str = "rules"
-    beams: str | tuple[Beam, ...] | None = None
-    max_steps: int = 40
-    spacing_mm: float | None = None
-    bixel_width_mm: float = 5.0
-    cache_dir: Path | None = None
-    processes: int | None = None
-    structure_names: dict[str, str] | None = None
-    overwrite: bool = False
-    llm: LlmRequest = field(default_factory=LlmRequest)
-    preview: bool = False
-    influence_path: Path | None = None
+from .versions import versions
 
 
 @dataclass(frozen=True)
@@ -132,34 +71,6 @@ class OpenSession:
             current = self.session.best.step.index
             content["state"] = "done" if content["best_step"] == current else "steered"
             self.folder.write_session(content)
-
-
-class Observer:
-    """Who watches a planning run; override what is of interest.
-
-    `progress` and `cancel_requested` are those of `radplan.progress`.
-    """
-
-    def progress(self, stage: str, fraction: float) -> None:
-        """Long work is at `fraction` of `stage`."""
-        silent(stage, fraction)
-
-    def cancel_requested(self) -> bool:
-        """Whether to stop."""
-        return never()
-
-    def note(self, text: str) -> None:
-        """Something a person should know."""
-
-    def step(self, step: Step) -> None:
-        """A step is done."""
-
-
-def default_cache_dir() -> Path:
-    """Folder of influence matrices: $RADPLAN_CACHE, else radplan in the user's cache folder."""
-    if "RADPLAN_CACHE" in os.environ:
-        return Path(os.environ["RADPLAN_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "radplan"
 
 
 def plan(request: PlanRequest, observer: Observer) -> PlanOutcome:
@@ -206,7 +117,7 @@ def begin(request: PlanRequest, observer: Observer) -> OpenSession:
     notes = [*binding.notes, *check_anatomy(case, binding)]
     for note in notes:
         observer.note(note)
-    beams, grid = _beams_and_grid(case, binding, request)
+    beams, grid = beams_and_grid(case, binding, request)
     content = {
         "state": "running",
         "case": {"name": case.name, "source": case.source},
@@ -218,15 +129,13 @@ def begin(request: PlanRequest, observer: Observer) -> OpenSession:
         "settings": {
             "max_steps": request.max_steps,
             "optimizer": asdict(SessionSettings()),
-            "cache_dir": _text(request.cache_dir),
-            "processes": request.processes,
-            "influence_path": _text(request.influence_path),
         }
+        | influence_settings(request)
         | llm_settings,
         "versions": versions(),
         "created": _now(),
     }
-    influence = _influence(case, binding, beams, grid, content["settings"], observer)
+    influence = influence_of(case, binding, beams, grid, content["settings"], observer)
     content |= {"engine": influence.engine, "fingerprint": influence.fingerprint}
     lock = _created(folder, case, content, request.overwrite)
     return _opened(case, binding, influence, folder, content, observer, lock)
@@ -328,7 +237,7 @@ def _stored(
     grid = Grid(**content["dose_grid"])
     case = load_case_file(folder.case_path)
     binding = resolve(protocol, case.names)
-    influence = _influence(case, binding, beams, grid, content["settings"], observer)
+    influence = influence_of(case, binding, beams, grid, content["settings"], observer)
     if influence.fingerprint != content["fingerprint"]:
         raise InputError(
             f"{folder.path}: the dose engine ({influence.engine}) is not the one that this "
@@ -454,58 +363,6 @@ def _preview(
     return PlanOutcome(folder.path, session.best.step.scorecard, reason, ())
 
 
-def influence_for(
-    case: Case, binding: Binding, request: PlanRequest, observer: Observer
-) -> InfluenceMatrix:
-    """The influence matrix with which a request is planned."""
-    settings = {
-        "cache_dir": _text(request.cache_dir),
-        "processes": request.processes,
-        "influence_path": _text(request.influence_path),
-    }
-    beams, grid = _beams_and_grid(case, binding, request)
-    return _influence(case, binding, beams, grid, settings, observer)
-
-
-def _text(path: Path | None) -> str | None:
-    return str(path.absolute()) if path else None
-
-
-def _beams_and_grid(
-    case: Case, binding: Binding, request: PlanRequest
-) -> tuple[tuple[Beam, ...], Grid]:
-    """What to compute the influence matrix for, or what the one given is of."""
-    if request.influence_path is not None:
-        stored = describe_influence(request.influence_path, case)
-        return stored.beams, stored.grid
-    return choose_beams(case, binding, request), choose_dose_grid(case, request.spacing_mm)
-
-
-def _influence(
-    case: Case,
-    binding: Binding,
-    beams: tuple[Beam, ...],
-    grid: Grid,
-    settings: dict,
-    observer: Observer,
-) -> InfluenceMatrix:
-    if settings.get("influence_path"):  # older sessions do not have it
-        return load_influence(Path(settings["influence_path"]), case)
-    estimate = estimate_memory(case, beams, grid, target_names=_target_names(binding))
-    observer.note(str(estimate))
-    cache_dir = Path(settings["cache_dir"]) if settings["cache_dir"] else default_cache_dir()
-    return influence_matrix(
-        case,
-        beams,
-        grid,
-        target_names=_target_names(binding),
-        cache_dir=cache_dir,
-        processes=settings["processes"],
-        progress=observer.progress,
-        cancel_requested=observer.cancel_requested,
-    )
-
-
 def check_out(folder: SessionFolder, overwrite: bool) -> None:
     """Refuse a place where no session can be made, before anything long begins."""
     path = folder.path
@@ -524,36 +381,5 @@ def check_out(folder: SessionFolder, overwrite: bool) -> None:
             )
 
 
-def _target_names(binding: Binding) -> tuple[str, ...]:
-    return tuple(p.target for p in binding.protocol.prescriptions)
-
-
-def choose_beams(case: Case, binding: Binding, request: PlanRequest) -> tuple[Beam, ...]:
-    """The request's beams, else the protocol's, around the centre of all targets."""
-    if isinstance(request.beams, tuple):
-        return request.beams
-    template = request.beams or binding.protocol.beams
-    return make_beams(template, isocenter(case, binding), request.bixel_width_mm)
-
-
-def isocenter(case: Case, binding: Binding) -> Triple:
-    """Centre of mass of the union of all targets, LPS mm."""
-    union = np.zeros(case.grid.shape, np.float32)
-    for name in _target_names(binding):
-        union = np.maximum(union, case.structure(name).occupancy.onto(case.grid).array())
-    return Occupancy.from_array(case.grid, union).centroid_mm
-
-
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def versions() -> dict[str, str]:
-    """Versions that a plan depends on."""
-    found = {"radplan": __version__, "python": platform.python_version()}
-    for package in RECORDED_PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found

@@ -103,10 +103,14 @@ class Protocol:
         return {p.target: p.dose_gy for p in self.prescriptions}
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets, the primary one first."""
+        return tuple(p.target for p in self.prescriptions)
+
+    @property
     def structures(self) -> tuple[str, ...]:
         """Every structure that the protocol names, targets first, each once."""
-        names = [p.target for p in self.prescriptions] + [g.structure for g in self.goals]
-        return tuple(dict.fromkeys(names))
+        return tuple(dict.fromkeys((*self.targets, *(g.structure for g in self.goals))))
 
     def to_dict(self) -> dict:
         """The protocol as its file has it; `protocol_from_dict` is the way back."""

@@ -196,7 +196,7 @@ def _goal(item: object, where: str) -> ClinicalGoal:
 
 def _check_prescriptions(protocol: Protocol, where: str) -> None:
     """Targets named once, doses that add up."""
-    targets = [p.target for p in protocol.prescriptions]
+    targets = protocol.targets
     for number, prescription in enumerate(protocol.prescriptions, 1):
         here = f"{where}: prescription {number} ({prescription.target})"
         if targets.count(prescription.target) > 1:

@@ -11,9 +11,10 @@ from .agent.replay import RecordedModel, RecordingEndedError, recorded_exchanges
 from .agent.rules import RulesPlanner
 from .agent.trajectory import Planner, Proposal, Situation, Step, Stop
 from .audit import read_audit
+from .observer import Observer
 from .plan_history import CURRENT
 from .planners import llm_planner
-from .planning import Observer, PlanOutcome, repeat
+from .planning import PlanOutcome, repeat
 from .session import PlanningSession
 from .session_folder import SessionFolder, StoredStep
 

@@ -39,7 +39,7 @@ def initial_objectives(
     present = structures.occupancies
     highest = protocol.highest.dose_gy
     objectives = target_objectives(protocol, structures)
-    targets = {p.target for p in protocol.prescriptions}
+    targets = set(protocol.targets)
     for goal in protocol.goals:
         if goal.structure in present and goal.structure not in targets and goal.op == "<=":
             objective = organ_objective(goal, structures, highest)

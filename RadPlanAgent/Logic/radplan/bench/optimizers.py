@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from ..case_checks import bind
+from ..dose_setup import influence_for
 from ..influence.pyradplan_optimizer import PeerObjective, peer_fluence, peer_solvers
 from ..io import load_case
+from ..observer import Observer
 from ..optimize import FluenceProblem, SolverSettings, StructureIndex, optimize_fluence
-from ..planning import Observer, PlanRequest, influence_for
+from ..plan_request import PlanRequest
 from ..protocol_file import load_protocol
 from ..session_settings import SessionSettings
 from .memory import peak_growth_bytes

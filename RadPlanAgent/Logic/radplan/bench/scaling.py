@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from ..case_checks import bind
+from ..dose_setup import influence_for
 from ..io import load_case
+from ..observer import Observer
 from ..optimize import FluenceProblem, StructureIndex
-from ..planning import Observer, PlanRequest, influence_for
+from ..plan_request import PlanRequest
 from ..protocol_file import load_protocol
 from .problem import BenchProblem, first_plan_problem
 

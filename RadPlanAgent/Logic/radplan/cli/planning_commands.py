@@ -102,7 +102,8 @@ def _renames(pairs: Sequence[str]) -> dict[str, str]:
 
 def _plan(options: argparse.Namespace) -> int:
     from ..console import Console
-    from ..planning import PlanRequest, plan
+    from ..plan_request import PlanRequest
+    from ..planning import plan
 
     request = PlanRequest(
         case=options.case,

@@ -95,10 +95,10 @@ class Preparation:
 
     def _computeMatrices(self, case: Case) -> str:
         """Let SlicerRT's engine compute, which no one can cancel, and keep the matrix."""
+        from ..dose_setup import default_cache_dir
         from ..influence.stored import store_influence
         from ..mrml.rt_engine import compute_matrices
         from ..mrml.rt_influence import influence_from_beams
-        from ..planning import default_cache_dir
 
         self._reading.tell(_("{engine} computes").format(engine=self._engine), 0.0)
         compute_matrices(self._rtPlan, self._engine)

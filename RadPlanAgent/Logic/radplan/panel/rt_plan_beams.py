@@ -11,11 +11,11 @@ import slicer
 from ..beams import make_beams
 from ..case import Case
 from ..case_checks import bind
+from ..dose_setup import isocenter
 from ..geometry import Triple
 from ..influence import choose_dose_grid
 from ..mrml.read_volume import ijk_to_lps
 from ..mrml.rt_plan import OURS, apertures_mm, update_plan
-from ..planning import isocenter
 from ..protocol_file import protocol_from_dict
 
 
@@ -60,7 +60,7 @@ def beamsIntoScene(
         If the case lacks a target or the body.
     """
     case, binding = bind(case, protocol_from_dict(dict(protocol)))
-    targets = tuple(p.target for p in binding.protocol.prescriptions)
+    targets = binding.protocol.targets
     template = beams or binding.protocol.beams
     fields = make_beams(template, isocenter(case, binding), bixel_width_mm)
     grid = choose_dose_grid(case, spacing_mm)

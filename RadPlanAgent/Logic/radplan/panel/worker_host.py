@@ -174,7 +174,7 @@ def _packages_path() -> Path:
 
 def cacheText() -> str:
     """How much room the kept influence matrices take."""
-    from ..planning import default_cache_dir
+    from ..dose_setup import default_cache_dir
 
     folder = default_cache_dir()
     files = [p for p in folder.rglob("*") if p.is_file()] if folder.is_dir() else []

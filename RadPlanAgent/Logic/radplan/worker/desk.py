@@ -15,17 +15,16 @@ from ..agent.trajectory import Step
 from ..agent.unmet import unmet_goals
 from ..beams import Beam
 from ..errors import InputError
+from ..plan_request import PlanRequest
 from ..planners import PLANNERS, LlmRequest, planner_settings
 from ..planning import (
     OpenSession,
     PlanOutcome,
-    PlanRequest,
     begin,
     improve,
     open_session,
     planner_of,
     stored_planner_of,
-    versions,
     write_results,
 )
 from ..review import APPROVED, REJECTED, record_review
@@ -43,6 +42,7 @@ from ..steering import (
     text_of,
     undo,
 )
+from ..versions import versions
 from .fields import Fields
 from .inbox import Request
 from .lines import EventWriter

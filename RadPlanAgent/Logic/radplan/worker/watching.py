@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from ..agent.trajectory import Step
-from ..planning import Observer
+from ..observer import Observer
 from ..progress import check_cancelled
 from .inbox import Request
 from .lines import EventWriter

@@ -8,20 +8,57 @@ SlicerRT is right.
 
 They are real nodes of a real scene (Python subclasses of MRML classes), but the scene file knows
 them by their base class only, so that they cannot show saving and loading of a plan.
+
+Whoever has SlicerRT's libraries, built for this Python and its MRML, names the folder of its
+Python modules in $SLICERRT_MODULES: its own plan, beam and objective nodes are then used in all
+tests, and test_slicerrt_own_classes.py runs as well. Engines and the optimizer's C++ side, which
+need Slicer's Qt, remain stood in for.
 """
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
 import types
 from contextlib import contextmanager
+from enum import IntEnum
 
 import numpy as np
 import slicer
 from scipy import sparse
-from vtkmodules.util.numpy_support import numpy_to_vtk
+from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from vtkmodules.vtkCommonCore import VTK_INT, vtkCollection
 from vtkmodules.vtkCommonDataModel import vtkFieldData
+
+#: Folder of SlicerRT's own Python modules; empty: stand-ins.
+OWN_MODULES = os.environ.get("SLICERRT_MODULES", "")
+#: Event of a beam node upon which the Beams logic redraws it (Beams/MRML/vtkMRMLRTBeamNode.h:60).
+BEAM_TRANSFORM_MODIFIED = 62201
+
+
+def own_module(name: str) -> types.ModuleType:
+    """SlicerRT's own Python module of a library, such as vtkSlicerBeamsModuleMRML."""
+    if OWN_MODULES not in sys.path:
+        sys.path.append(OWN_MODULES)
+    return importlib.import_module(f"{name}Python")
+
+
+def node_classes() -> dict[str, type]:
+    """SlicerRT's nodes by name: its own where there are some, else the stand-ins."""
+    if not OWN_MODULES:
+        return {
+            "vtkMRMLRTPlanNode": StandInPlanNode,
+            "vtkMRMLRTBeamNode": StandInBeamNode,
+            "vtkMRMLRTObjectiveNode": StandInObjectiveNode,
+        }
+    beams = own_module("vtkSlicerBeamsModuleMRML")
+    objectives = own_module("vtkSlicerExternalBeamPlanningModuleMRML")
+    return {
+        "vtkMRMLRTPlanNode": beams.vtkMRMLRTPlanNode,
+        "vtkMRMLRTBeamNode": beams.vtkMRMLRTBeamNode,
+        "vtkMRMLRTObjectiveNode": objectives.vtkMRMLRTObjectiveNode,
+    }
 
 
 def _as_float(value) -> float:
@@ -34,7 +71,10 @@ def _as_float(value) -> float:
 class StandInPlanNode(slicer.vtkMRMLFolderDisplayNode):
     """Stands in for vtkMRMLRTPlanNode (Beams/MRML/vtkMRMLRTPlanNode.h, .cxx)."""
 
-    CenterOfTarget, ArbitraryPoint = 0, 1  # .h: IsocenterSpecificationType
+    IsocenterSpecificationType = IntEnum(  # .h
+        "IsocenterSpecificationType", {"CenterOfTarget": 0, "ArbitraryPoint": 1}
+    )
+    CenterOfTarget, ArbitraryPoint = IsocenterSpecificationType
     ISOCENTER_FIDUCIAL_NAME = "Isocenter"  # .cxx:52
 
     def __init__(self):
@@ -104,6 +144,8 @@ class StandInPlanNode(slicer.vtkMRMLFolderDisplayNode):
         return self._isocenter_specification
 
     def SetIsocenterSpecification(self, specification: int) -> None:
+        if not isinstance(specification, self.IsocenterSpecificationType):
+            raise TypeError("expected enum vtkMRMLRTPlanNode.IsocenterSpecificationType")
         self._isocenter_specification = specification
 
     # Subject hierarchy and beams (.h:105-164, .cxx:500-685)
@@ -134,8 +176,17 @@ class StandInPlanNode(slicer.vtkMRMLFolderDisplayNode):
         beam.SetBeamNumber(self._next_beam_number)
         self._next_beam_number += 1
         _hierarchy(self).CreateItem(self.GetPlanSubjectHierarchyItemID(), beam)
+        # What the Beams logic does upon the event (vtkSlicerBeamsModuleLogic.cxx:236-261); it
+        # asks for the isocentre, which is thereby made.
+        self.CreatePoisMarkupsFiducialNode()
+        transform = self.GetScene().AddNewNodeByClass(
+            "vtkMRMLLinearTransformNode", f"{beam.GetName()}_BeamTransform"
+        )
+        beam.SetAndObserveTransformNodeID(transform.GetID())
+        beam.CreateDefaultDisplayNodes()
 
     def RemoveBeam(self, beam) -> None:
+        """.cxx:718: the beam alone; its transform and display stay."""
         self.GetScene().RemoveNode(beam)
 
     # Values (.h:190-246)
@@ -144,9 +195,8 @@ class StandInPlanNode(slicer.vtkMRMLFolderDisplayNode):
         return self._target_ids
 
     def SetTargetSegmentIDs(self, ids) -> None:
-        if isinstance(ids, str):
-            raise TypeError("SetTargetSegmentIDs argument 1: expected a sequence, got a string")
-        self._target_ids = tuple(ids)
+        """Takes any sequence: of a text, the letters; None for an empty one."""
+        self._target_ids = tuple(ids or ())
 
     def GetBodySegmentID(self):
         return self._body_id
@@ -214,8 +264,6 @@ class StandInBeamNode(slicer.vtkMRMLModelNode):
         self._matrix = sparse.csc_matrix((0, 0))
         self._dose_grid_dim = (-1, -1, -1)
         self._dose_grid_spacing = (-1.0, -1.0, -1.0)
-        #: What BeamTransformModified would make the Beams logic redraw, counted.
-        self.transforms_updated = 0
 
     def GetParentPlanNode(self):
         """.cxx:400: the parent in the subject hierarchy."""
@@ -228,12 +276,14 @@ class StandInBeamNode(slicer.vtkMRMLModelNode):
         return self._isocenter
 
     def SetIsocenterPosition(self, position) -> None:
-        self._isocenter = tuple(position)
+        self._isocenter = tuple(float(v) for v in position)
 
     # Influence matrix (.h:238-270, .cxx:962-1117)
     def SetDoseInfluenceMatrixFromTriplets(
         self, rows, columns, i, j, values, dose_grid_dim=None, dose_grid_spacing=None
     ) -> None:
+        if any(isinstance(sequence, tuple) for sequence in (i, j, values)):
+            raise TypeError("'tuple' object doesn't support slice assignment")  # std::vector&
         triplets = (np.asarray(values, float), (np.asarray(i, int), np.asarray(j, int)))
         self._matrix = sparse.coo_matrix(triplets, shape=(rows, columns)).tocsc()
         self._matrix.sum_duplicates()
@@ -267,10 +317,6 @@ class StandInBeamNode(slicer.vtkMRMLModelNode):
             field_data.AddArray(array)
         return field_data
 
-    def overwrite_matrix_memory(self, value: float) -> None:
-        """What a new calculation does to arrays that somebody still holds."""
-        self._matrix.data[:] = value
-
     def GetDoseGridDim(self):
         return self._dose_grid_dim
 
@@ -288,7 +334,8 @@ def _add_values(node_class: type, names: tuple[str, ...], transforms: tuple[str,
         def put(self, value, name=name):
             numeric = isinstance(self._values[name], float)
             self._values[name] = _as_float(value) if numeric else value
-            self.transforms_updated += name in transforms
+            if name in transforms:
+                self.InvokeCustomModifiedEvent(BEAM_TRANSFORM_MODIFIED)
 
         setattr(node_class, f"Get{name}", get)
         setattr(node_class, f"Set{name}", put)
@@ -330,17 +377,17 @@ class StandInObjectiveNode(slicer.vtkMRMLScriptedModuleNode):
     def GetSegmentID(self):
         return self._segment_id
 
-    def SetSegmentID(self, segment_id) -> None:
-        self._segment_id = segment_id
-
     def SetSegmentationAndSegmentID(self, segmentation, segment_id) -> None:
+        """.cxx:203: nothing is set, and the console told, where there is no such segment."""
+        if segmentation.GetSegmentation().GetSegment(segment_id) is None:
+            return
         self.SetNodeReferenceID("segmentationRef", segmentation.GetID())
         self._segment_id = segment_id
 
 
 def objective_node(scene, segmentation, segment_id, function, penalty=10, **parameters):
     """An objective as the table of External Beam Planning makes it: all values as text."""
-    node = StandInObjectiveNode()
+    node = slicer.vtkMRMLRTObjectiveNode()
     scene.AddNode(node)
     node.SetName(function)
     node.SetSegmentationAndSegmentID(segmentation, segment_id)
@@ -350,6 +397,11 @@ def objective_node(scene, segmentation, segment_id, function, penalty=10, **para
     for name, value in parameters.items():
         node.SetAttribute(name, str(value))
     return node
+
+
+def overwrite_matrix_memory(beam, value: float) -> None:
+    """What a new calculation does to arrays that somebody still holds."""
+    vtk_to_numpy(beam.GetDoseInfluenceMatrixFieldData().GetArray("Data"))[:] = value
 
 
 def _hierarchy(node):
@@ -466,8 +518,22 @@ class StandInScriptedPlanOptimizer:
 
 
 @contextmanager
+def beams_logic(scene):
+    """Have SlicerRT's own Beams logic observe a scene, as in desktop Slicer, if there is one."""
+    if not OWN_MODULES:
+        yield
+        return
+    logic = own_module("vtkSlicerBeamsModuleLogic").vtkSlicerBeamsModuleLogic()
+    logic.SetMRMLScene(scene)
+    try:
+        yield
+    finally:
+        logic.SetMRMLScene(None)
+
+
+@contextmanager
 def slicerrt():
-    """Put the stand-ins where SlicerRT's classes are in desktop Slicer."""
+    """Put stand-ins, or SlicerRT's own nodes, where they are in desktop Slicer."""
     base = types.ModuleType("PlanOptimizers.AbstractScriptedPlanOptimizer")
 
     class AbstractScriptedPlanOptimizer:
@@ -492,10 +558,7 @@ def slicerrt():
         "PlanOptimizers.AbstractScriptedPlanOptimizer": base,
         "qSlicerExternalBeamPlanningModuleWidgetsPythonQt": widgets,
     }
-    names = {
-        "vtkMRMLRTPlanNode": StandInPlanNode,
-        "vtkMRMLRTBeamNode": StandInBeamNode,
-        "vtkMRMLRTObjectiveNode": StandInObjectiveNode,
+    names = node_classes() | {
         "qSlicerDoseEngineLogic": StandInEngineLogic,
         "qSlicerDoseEnginePluginHandler": StandInEngineHandler,
     }

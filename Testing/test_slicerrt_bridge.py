@@ -52,6 +52,7 @@ from slicerrt_standins import (
     BEAM_TRANSFORM_MODIFIED,
     StandInEngine,
     StandInEngineHandler,
+    beams_logic,
     overwrite_matrix_memory,
     slicerrt,
 )
@@ -63,7 +64,7 @@ ISOCENTER = (-12.5, 12.0, 105.0)
 
 @pytest.fixture
 def scene():
-    with slicerrt(), headless_scene() as scene:
+    with slicerrt(), headless_scene() as scene, beams_logic(scene):
         yield scene
 
 
@@ -140,11 +141,19 @@ class TestPlanNodes:
         both = nodes(scene)
         plan = make_plan(scene, nodes=both)
         first, count = beam_nodes(plan)[0], scene.GetNumberOfNodes()
-        for angles in ("10,20,30", "0,90,200,250,300", "5,6"):
+        for angles in ("10,20,30", "0,90,200,250,300", "5,6", "5,6,7"):
             assert make_plan(scene, angles, plan=plan, nodes=both) is plan
-        assert [n.GetGantryAngle() for n in beam_nodes(plan)] == [5, 6]
+            held = beam_nodes(plan)  # keeps removed beams in the subject hierarchy
+            assert [n.GetGantryAngle() for n in held] == [float(a) for a in angles.split(",")]
         assert beam_nodes(plan)[0] is first
-        assert scene.GetNumberOfNodes() == count - 1  # one beam fewer
+        assert scene.GetNumberOfNodes() == count
+
+    def test_a_transform_that_a_person_put_over_a_beam_stays(self, scene):
+        both = nodes(scene)
+        plan = make_plan(scene, "0,90", nodes=both)
+        moved = add_transform(scene, np.diag([1.0, 1, 1, 1]), beam_nodes(plan)[1])
+        make_plan(scene, "0", plan=plan, nodes=both)
+        assert moved.GetScene() is scene
 
     def test_a_persons_plan_is_left_alone(self, scene):
         plan = slicer.vtkMRMLRTPlanNode()
@@ -229,10 +238,23 @@ class TestPlanNodes:
         node = slicer.vtkMRMLRTBeamNode()
         scene.AddNode(node)
         plan.AddBeam(node)
+        scene.RemoveNode(plan.GetPoisMarkupsFiducialNode())
         before = scene.GetNumberOfNodes()
         with pytest.raises(InputError, match="'Bare' has no isocentre"):
             read_plan(plan)
         assert scene.GetNumberOfNodes() == before
+
+    def test_an_isocentre_that_nobody_set_is_told(self, scene):
+        """SlicerRT puts it to the origin as soon as there is a beam."""
+        plan = slicer.vtkMRMLRTPlanNode()
+        scene.AddNode(plan)
+        node = slicer.vtkMRMLRTBeamNode()
+        node.SetName("A")
+        scene.AddNode(node)
+        plan.AddBeam(node)
+        assert "(0, 0, 0)" in read_plan(plan).warnings[0]
+        plan.SetIsocenterPosition([1.0, 0.0, 0.0])
+        assert read_plan(plan).warnings == ()
 
     def test_ion_plans_are_refused(self, scene):
         plan = make_plan(scene)

@@ -32,6 +32,7 @@ from scene_builders import add_transform, oriented
 from slicerrt_phantom import LPS, add_plan
 from slicerrt_standins import (
     StandInScriptedPlanOptimizer,
+    beams_logic,
     objective_node,
     overwrite_matrix_memory,
     slicerrt,
@@ -42,7 +43,7 @@ FLIPPED = ((1, 2, 0), (1, -1, 1))
 
 @pytest.fixture
 def scene():
-    with slicerrt(), headless_scene() as scene:
+    with slicerrt(), headless_scene() as scene, beams_logic(scene):
         yield scene
 
 

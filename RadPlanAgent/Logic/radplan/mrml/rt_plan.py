@@ -27,6 +27,8 @@ OURS = "RadPlanAgent.Plan"
 SOURCE_AXIS_DISTANCE_MM = 1000.0
 #: SlicerRT's own default of the same, which nobody chose.
 UNSET_SAD_MM = 2000.0
+#: How SlicerRT ends the name of the transform that it makes for a beam.
+BEAM_TRANSFORM = "_BeamTransform"
 #: Isocentres closer than this are one.
 ISOCENTER_TOLERANCE_MM = 0.01
 
@@ -73,11 +75,16 @@ def require_slicerrt() -> None:
 
 
 def beam_nodes(plan: slicer.vtkMRMLRTPlanNode) -> list:
-    """The beam nodes of a plan, by their numbers (the subject hierarchy does not sort them)."""
+    """The beam nodes of a plan, by their numbers (the subject hierarchy does not sort them).
+
+    A beam that was removed but is still held by somebody stays in the hierarchy where the plugins
+    of desktop Slicer do not clean it up. SlicerRT crashes when such a beam is changed.
+    """
     found = vtkCollection()
     plan.GetBeams(found)
     nodes = [found.GetItemAsObject(i) for i in range(found.GetNumberOfItems())]
-    return sorted(nodes, key=lambda node: node.GetBeamNumber())
+    present = [node for node in nodes if node.GetScene() is not None]
+    return sorted(present, key=lambda node: node.GetBeamNumber())
 
 
 def read_plan(
@@ -110,6 +117,12 @@ def read_plan(
             )
         )
         warnings.extend(_ignored(node, name))
+    if plan.GetAttribute(OURS) is None and not any(any(b.isocenter_mm) for b in beams):
+        warnings.insert(
+            0,
+            f"{where}: the isocentre is at (0, 0, 0), where SlicerRT puts it before anybody sets "
+            "it; check it",
+        )
     return RtPlan(
         beams=tuple(beams),
         target_ids=tuple(plan.GetTargetSegmentIDs()),
@@ -256,6 +269,18 @@ def update_plan(
     return plan
 
 
+def _remove_beam(plan: slicer.vtkMRMLRTPlanNode, node: slicer.vtkMRMLRTBeamNode) -> None:
+    """Remove a beam with its display and the transform that SlicerRT made, which it leaves."""
+    scene, transform = node.GetScene(), node.GetParentTransformNode()
+    left = [node.GetNthDisplayNode(i) for i in range(node.GetNumberOfDisplayNodes())]
+    left += [node.GetNthStorageNode(i) for i in range(node.GetNumberOfStorageNodes())]
+    if transform is not None and (transform.GetName() or "").endswith(BEAM_TRANSFORM):
+        left.append(transform)
+    plan.RemoveBeam(node)
+    for gone in filter(None, left):
+        scene.RemoveNode(gone)
+
+
 def _set_jaws(node: slicer.vtkMRMLRTBeamNode, jaws: tuple[float, float, float, float]) -> None:
     node.SetX1Jaw(jaws[0])
     node.SetX2Jaw(jaws[1])
@@ -271,15 +296,17 @@ def _update_beams(
 ) -> None:
     nodes = beam_nodes(plan)
     for surplus in nodes[len(beams) :]:
-        plan.RemoveBeam(surplus)
+        _remove_beam(plan, surplus)
     for number, beam in enumerate(beams):
+        name = beam.name or f"G{beam.gantry_angle_deg:05.1f}"
         if number < len(nodes):
             node = nodes[number]
+            node.SetName(name)
         else:
             node = slicer.vtkMRMLRTBeamNode()
+            node.SetName(name)  # at once: SlicerRT names the beam's transform after it
             scene.AddNode(node)
             plan.AddBeam(node)
-        node.SetName(beam.name or f"G{beam.gantry_angle_deg:05.1f}")
         node.SetSAD(source_axis_distance_mm)
         node.SetCollimatorAngle(0.0)
         node.SetCouchAngle(beam.couch_angle_deg)

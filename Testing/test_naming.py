@@ -16,11 +16,10 @@ from radplan.naming import (
     map_name,
     map_names,
     same_structure,
-    side_of,
     single_ptv,
     target_dose_gy,
-    tg263_names,
 )
+from radplan.structure_lookup import side_of, tg263_names
 
 CERTAIN = """
 Parotid L = Parotid_L

@@ -12,37 +12,28 @@ Derived names: ``Brainstem_PRV03`` (margin in mm), ``~Lung_L`` (a part), ``Lungs
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import lru_cache
 
 from . import structure_names
 from .case import StructureType
+from .structure_lookup import (
+    ambiguous_names,
+    exact_entry,
+    is_ambiguous,
+    lookup,
+    one_side_of,
+    side_of,
+    similar_names,
+    words_of,
+)
 
 #: TG-263 keeps names this short because some planning systems cut longer ones.
 MAX_LENGTH = 16
 
-_SIDES = {
-    **dict.fromkeys(("l", "lt", "lft", "left", "sin", "sinistra", "links"), "L"),
-    **dict.fromkeys(("r", "rt", "rgt", "rht", "right", "dex", "dextra", "rechts"), "R"),
-}
-_NO_SIDE_NAMED = frozenset(
-    ("ipsi", "contra", "ipsilateral", "contralateral", "ipsilat", "contralat")
-)
-_SYNONYMS = {
-    "femoral": "femur", "fem": "femur", "femoris": "femur",
-    "nerve": "nrv", "nerv": "nrv", "nervus": "nrv", "nv": "nrv",
-    "gland": "glnd", "glandula": "glnd", "gl": "glnd",
-    "submandibular": "submand", "submandibula": "submand",
-    "plexus": "plex", "muscle": "musc", "muscles": "musc",
-    "oesophagus": "esophagus", "artery": "a", "vein": "v", "lobus": "lobe",
-    "parotis": "parotid", "temporalis": "temporal", "temp": "temporal",
-    "tumour": "tumor", "nodes": "ln", "node": "ln", "nodal": "ln",
-}  # fmt: skip
-_FILLERS = frozenset(("the", "of", "and", "organ", "oar"))
 _HELPER_WORDS = frozenset(
     "opt optimization optimisation ring rind shell dls dummy tuning avoid avoidance overlap "
     "hotspot coldspot isodose override buffer crop cropped falloff donut ntring nto".split()
@@ -81,8 +72,6 @@ _LOWEST_GY, _HIGHEST_GY = 20, 100
 #: … and in cGy from here.
 _LOWEST_CGY, _HIGHEST_CGY = 1000, 9999
 _MAX_CANDIDATES = 6
-#: Letters from which on a misspelling is worth a guess.
-_SHORTEST_GUESS = 5
 _LARGEST_PRV_MM = 30
 
 
@@ -112,85 +101,6 @@ class NameMapping:
     certainty: str
     candidates: tuple[str, ...] = ()
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """One structure of the table, before its side is known."""
-
-    name: str
-    type: StructureType
-    is_lateral: bool = False
-    both: str = ""
-
-    def candidates(self, sides: set[str]) -> tuple[str, ...]:
-        """Its full names that agree with the sides spoken of."""
-        if not self.is_lateral:
-            return (self.name,)
-        if len(sides) == 1:
-            return (f"{self.name}_{next(iter(sides))}",)
-        return (f"{self.name}_L", f"{self.name}_R", *((self.both,) if self.both else ()))
-
-
-@dataclass(frozen=True)
-class _Table:
-    """The structures, found by full name, by words in any order, and by letters alone."""
-
-    exact: Mapping[str, _Entry]
-    words: Mapping[tuple[str, ...], _Entry]
-    letters: Mapping[str, _Entry]
-
-
-@cache
-def _table() -> _Table:
-    exact: dict[str, _Entry] = {}
-    words: dict[tuple[str, ...], _Entry] = {}
-    letters: dict[str, _Entry] = {}
-
-    def add(text: str, entry: _Entry) -> None:
-        plain = _split(text)
-        standard = _standard_words(plain)
-        words.setdefault(tuple(sorted(standard)), entry)
-        letters.setdefault("".join(plain), entry)
-        letters.setdefault("".join(standard), entry)
-
-    sections = (
-        (structure_names.MEDIAN, StructureType.OAR, False),
-        (structure_names.EXTERNAL, StructureType.EXTERNAL, False),
-        (structure_names.NOT_ANATOMY, StructureType.HELPER, False),
-        (structure_names.LATERAL, StructureType.OAR, True),
-    )
-    for text, kind, is_lateral in sections:
-        for line in filter(None, text.splitlines()):
-            names, _, aliases = line.partition("|")
-            name, _, both = (part.strip() for part in names.partition("="))
-            entry = _Entry(name, kind, is_lateral, both)
-            for full_name in entry.candidates(set()):
-                exact[full_name.casefold()] = _Entry(full_name, kind)
-            for alias in (name, *filter(str.strip, aliases.split(";"))):
-                add(alias, entry)
-            if both:
-                plural = _Entry(both, kind)
-                add(both, plural)
-                for alias in filter(str.strip, aliases.split(";")):
-                    add(alias.strip() + "s", plural)
-    return _Table(exact, words, letters)
-
-
-def tg263_names() -> tuple[str, ...]:
-    """Every full structure name of the table, sorted; targets are a grammar and not listed."""
-    return tuple(sorted(entry.name for entry in _table().exact.values()))
-
-
-def _split(text: str) -> tuple[str, ...]:
-    """Lower-case words of a name: split at separators, case changes and where digits begin."""
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
-    text = re.sub(r"(?<=[A-Za-z]{2})(?=\d)", " ", text)
-    return tuple(re.findall(r"\d+\.\d+|[a-z0-9%]+", text.casefold()))
-
-
-def _standard_words(words: Iterable[str]) -> tuple[str, ...]:
-    return tuple(_SYNONYMS.get(word, word) for word in words if word not in _FILLERS)
 
 
 def clean_name(source: str) -> str:
@@ -256,8 +166,8 @@ def _map_by_name(source: str) -> NameMapping:  # noqa: PLR0911
                 reason="a part (~) of something not known",
             )
         return _certain(source, f"~{whole.name}", whole.type, f"a part of {whole.name}")
-    exact = _table().exact.get(text.casefold())
-    if exact is not None and (text == exact.name or not _is_ambiguous(text)):
+    exact = exact_entry(text)
+    if exact is not None and (text == exact.name or not is_ambiguous(text)):
         if text != "Skin":
             return _certain(source, exact.name, exact.type, "TG-263 name")
     if _is_helper(text):
@@ -296,13 +206,9 @@ def _is_helper(text: str) -> bool:
         return True
     if re.match(r"z(?:[\s_\-]|[A-Z0-9])", text):
         return True
-    if text[0] in "zZ" and (_TARGET_WORD.match(text[1:]) or _lookup(_split(text[1:]))[0]):
+    if text[0] in "zZ" and (_TARGET_WORD.match(text[1:]) or lookup(words_of(text[1:]))[0]):
         return True
-    return not _HELPER_WORDS.isdisjoint(_split(text))
-
-
-def _is_ambiguous(text: str) -> bool:
-    return " ".join(_split(text)) in structure_names.AMBIGUOUS
+    return not _HELPER_WORDS.isdisjoint(words_of(text))
 
 
 def _map_difference(source: str, organ: str, target: str) -> NameMapping:
@@ -356,20 +262,22 @@ def _map_organ(source: str, text: str) -> NameMapping:  # noqa: PLR0911
         if match is not None:
             margin = match["margin"]
             if margin is not None and not 0 < int(margin) <= _LARGEST_PRV_MM:
-                return _ask(source, _similar(_split(text)), f"a margin of {margin} mm is unusual")
+                return _ask(
+                    source, similar_names(words_of(text)), f"a margin of {margin} mm is unusual"
+                )
             suffix = "_PRV" + (f"{int(margin):02d}" if margin else "")
             margin_reason = " with a margin"
             text = f"{text[: match.start()]} {text[match.end() :]}"
             break
-    words = _split(text)
+    words = words_of(text)
     if not words:
         return NameMapping(source, None, None, "unknown", reason="no word that is known")
-    ambiguous, sides = _ambiguous(words)
+    ambiguous = ambiguous_names(words)
     if ambiguous:
         return _ask(source, (name + suffix for name in ambiguous), "the name has several uses")
-    entry, sides = _lookup(words)
+    entry, sides = lookup(words)
     if entry is None:
-        similar = _similar(words)
+        similar = similar_names(words)
         if similar:
             return _ask(
                 source, (name + suffix for name in similar), "similar to names that are known"
@@ -382,109 +290,11 @@ def _map_organ(source: str, text: str) -> NameMapping:  # noqa: PLR0911
         reason = "both sides are named" if sides else "the side is not named"
         return _ask(source, (name + suffix for name in names), reason)
     if sides:
-        single = _one_side_of(entry.name, sides)
+        single = one_side_of(entry.name, sides)
         return _ask(
             source, (name + suffix for name in single or names), f"{entry.name} has no side"
         )
     return _certain(source, names[0] + suffix, entry.type, "name" + margin_reason)
-
-
-def _one_side_of(both: str, sides: set[str]) -> tuple[str, ...]:
-    """For ``Lungs`` and the left side, ``Lung_L``."""
-    for entry in _table().words.values():
-        if entry.both == both:
-            return entry.candidates(sides)
-    return ()
-
-
-def _ambiguous(words: tuple[str, ...]) -> tuple[tuple[str, ...], set[str]]:
-    plain, sides = _take_sides(words)
-    names = structure_names.AMBIGUOUS.get(" ".join(plain), ())
-    return tuple(name for name in names if _agrees(name, sides)), sides
-
-
-def _agrees(name: str, sides: set[str]) -> bool:
-    """Whether a full name lies on a side spoken of, or has none."""
-    own = side_of(name)
-    return own is None or not sides or own in sides
-
-
-def _take_sides(words: Iterable[str]) -> tuple[tuple[str, ...], set[str]]:
-    """The words without those that name a side, and the sides they name."""
-    plain = tuple(w for w in words if w not in _SIDES and w not in _NO_SIDE_NAMED)
-    return plain, {_SIDES[w] for w in words if w in _SIDES}
-
-
-def _lookup(words: tuple[str, ...]) -> tuple[_Entry | None, set[str]]:
-    """The structure that these words name, and the sides they speak of."""
-    table = _table()
-    # A side may be part of a name: left anterior descending artery.
-    for candidates in (words, _take_sides(words)[0]):
-        sides = set() if candidates == words else _take_sides(words)[1]
-        standard = _standard_words(candidates)
-        entry = (
-            table.words.get(tuple(sorted(standard)))
-            or table.letters.get("".join(candidates))
-            or table.letters.get("".join(standard))
-        )
-        if entry is not None:
-            return entry, sides
-    plain, sides = _take_sides(words)
-    return _glued_side("".join(plain)) if not sides else (None, sides)
-
-
-def _glued_side(word: str) -> tuple[_Entry | None, set[str]]:
-    """``lparotid``, ``parotidlt``: a side with no separator, if exactly one reading fits."""
-    readings = set()
-    for side_word, side in _SIDES.items():
-        for rest in (word.removeprefix(side_word), word.removesuffix(side_word)):
-            entry = _table().letters.get(rest) if rest != word else None
-            if entry is not None and entry.is_lateral:
-                readings.add((entry, side))
-    if len(readings) == 1:
-        entry, side = next(iter(readings))
-        return entry, {side}
-    return None, {side for _, side in readings}
-
-
-def _similar(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Full names that a person may want to choose from, never of another side."""
-    table = _table()
-    plain, sides = _take_sides(words)
-    # "Parotid_L2": the side is likely, so the other one must not be offered.
-    sides = sides | {w[0].upper() for w in plain if re.fullmatch(r"[lr]\d+", w)}
-    standard = set(_standard_words(plain))
-    inside = [
-        (len(key), entry)
-        for key, entry in table.words.items()
-        if standard.issuperset(key) and len("".join(key)) > 2
-    ]
-    entries = [entry for _, entry in sorted(inside, key=lambda item: -item[0])]
-    joined = "".join(plain)
-    long_keys = [key for key in table.letters if len(key) >= _SHORTEST_GUESS]
-    for key in difflib.get_close_matches(joined, long_keys, n=4, cutoff=0.82):
-        entries.append(table.letters[key])
-    if not sides:  # it may hide in a word: "lparotid 2", "leftparottid"
-        sides = _hidden_sides((*plain, re.sub(r"\d", "", joined)))
-    names = [name for entry in entries for name in entry.candidates(sides)]
-    return tuple(dict.fromkeys(name for name in names if _agrees(name, sides)))
-
-
-def _hidden_sides(words: Iterable[str]) -> set[str]:
-    """Sides that words without separators seem to speak of."""
-    found = set()
-    for word in words:
-        found |= _glued_side(word)[1]
-        for text, side in _SIDES.items():
-            if len(text) > 1 and (word.startswith(text) or word.endswith(text)):
-                found.add(side)
-    return found
-
-
-def side_of(name: str) -> str | None:
-    """``L`` or ``R`` for a TG-263 name of a structure on one side, else None."""
-    match = re.search(r"_([LR])(?:_PRV\d*|-[A-Z]+)?$", name)
-    return match.group(1) if match else None
 
 
 def map_names(
@@ -561,7 +371,7 @@ def same_structure(first: str, second: str) -> bool:
         mapping = map_name(text)
         if mapping.certainty == "ask":
             return False
-        names.append(mapping.name or "".join(_split(text)))
+        names.append(mapping.name or "".join(words_of(text)))
     return names[0] == names[1]
 
 

@@ -11,8 +11,8 @@ import qt
 from ..binding import Binding
 from ..case import StructureType
 from ..errors import InputError
-from ..naming import tg263_names
 from ..protocol_file import list_protocols, load_protocol, protocol_from_dict
+from ..structure_lookup import tg263_names
 from .i18n import _
 from .mapping_rows import MappingRow, Match, bound, mapping_problem, mapping_rows
 from .tables import AMBER, GREEN, GREY, set_cell, show_note, stretch_column

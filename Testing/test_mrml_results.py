@@ -189,6 +189,7 @@ class TestShownPlan:
     def test_two_steps_are_compared_and_one_remains(self, scene):
         plan = shown_plan(scene)
         show_all(plan, 0)
+        plan.show_chart()
         before = nodes_of(scene)
         for step in (7, 8):
             plan.compare(dose_of(step), dvh_of(0.5), f"Dose of step {step}")

@@ -357,7 +357,7 @@ class TestComparison:
 
     def test_both_doses_are_on_the_same_slice_each_with_its_own_lines(self, shown):
         self.compared(shown)
-        left, right = shown.views["Red"], shown.views["Yellow"]
+        left, right = shown.views["Red"], shown.views["Green"]
         np.testing.assert_allclose(pixel_points(left), pixel_points(right), atol=1e-6)
         for view, center in ((left, CENTER_MM), (right, self.OTHER_MM)):
             radii = np.linalg.norm(pixel_points(view) - center, axis=-1)
@@ -369,14 +369,14 @@ class TestComparison:
         shown.plan.show_dvh(curves(), {}, "DVH of step 1")
         shown.plan.set_dose_visible(False)
         shown.plan.compare(cone_dose(self.OTHER_MM), curves(), "Dose of step 0")
-        picture = shown.views["Yellow"].picture().astype(int)
+        picture = shown.views["Green"].picture().astype(int)
         assert abs(picture - picture.mean(axis=-1, keepdims=True)).max() <= 1  # grey
 
     def test_the_end_brings_back_what_was_there(self, shown):
         shown.show(cone_dose(), lines=True)
         before = shown.pictures()
         self.compared(shown)
-        assert (shown.views["Yellow"].picture() != before["Yellow"]).any()
+        assert (shown.views["Green"].picture() != before["Green"]).any()
         shown.plan.end_comparison()
         for name, picture in shown.pictures().items():
             np.testing.assert_array_equal(picture, before[name])

@@ -32,8 +32,8 @@ SESSION = "RadPlanAgent.Session"
 #: Attribute of a session's nodes that are no display, and stay when it is made anew.
 KEPT = "RadPlanAgent.Kept"
 _VIEWS = ("Red", "Green", "Yellow")
-#: The view of a compared dose.
-_BESIDE = "Yellow"
+#: The view of a compared dose: below the first one in the layout that has the histograms, too.
+_COMPARED_VIEW = "Green"
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class ShownPlan:
     _chart: slicer.vtkMRMLPlotChartNode | None = None
     _layout_before: int | None = None
     _seen_before: Seen | None = None
+    _linked_before: bool = False
     _title: str = ""
     _remark: str = ""
     _lines_visible: bool = False
@@ -136,7 +137,7 @@ class ShownPlan:
         self._set_title()
 
     def compare(self, dose: DoseImage, curves: Dvh, label: str, remark: str = "") -> None:
-        """Show another step beside: its dose in the right view, its histograms dashed.
+        """Show another step: its dose in the green view, below the first; its histograms dashed.
 
         Parameters
         ----------
@@ -157,7 +158,7 @@ class ShownPlan:
                 tables[name] = add_table(self.scene, f"{name}_compared_DvhTable", columns)
                 self._add_dashed(name, tables[name])
         self._set_title()
-        self._side_by_side(node)
+        self._show_both(node)
 
     def end_comparison(self) -> None:
         """Show one step only."""
@@ -174,14 +175,14 @@ class ShownPlan:
         layout = self.scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
         if self._layout_before is not None and layout is not None:
             layout.SetViewArrangement(self._layout_before)
-            right = self._view(_BESIDE)
-            if self._seen_before is not None and right is not None:
-                right.SetOrientation("Sagittal")
-                show_in(right, self._seen_before)
+            view = self._view(_COMPARED_VIEW)
+            if self._seen_before is not None and view is not None:
+                show_in(view, self._seen_before)
             if self.dose_node is not None:
-                layers_of(self.scene, _BESIDE).SetForegroundVolumeID(self.dose_node.GetID())
-        self._seen_before = None
-        self._layout_before = None
+                layers = layers_of(self.scene, _COMPARED_VIEW)
+                layers.SetForegroundVolumeID(self.dose_node.GetID())
+            self._link(self._linked_before)
+        self._layout_before = self._seen_before = None
         self._show_lines_in_views()
 
     def set_dose_visible(self, visible: bool) -> None:
@@ -292,13 +293,13 @@ class ShownPlan:
         self._show_legends()
 
     def _show_lines_in_views(self) -> None:
-        """Show lines over their own dose only while two doses are shown."""
+        """While two doses are shown, each has its own lines only."""
         for role, lines in self._isodoses.items():
             display = lines.GetDisplayNode()
             display.RemoveAllViewNodeIDs()
             for name in _VIEWS if COMPARED in self._doses else ():
                 view = self._view(name)
-                if view is not None and (name == _BESIDE) == (role == COMPARED):
+                if view is not None and (name == _COMPARED_VIEW) is (role == COMPARED):
                     display.AddViewNodeID(view.GetID())
 
     def _show_legends(self) -> None:
@@ -380,22 +381,28 @@ class ShownPlan:
         if view is not None:
             view.SetPlotChartNodeID(self._chart.GetID())
 
-    def _side_by_side(self, compared: slicer.vtkMRMLScalarVolumeNode) -> None:
-        """Both doses on the same axial slice: this step left, the other right."""
+    def _show_both(self, compared: slicer.vtkMRMLScalarVolumeNode) -> None:
+        """Both doses on the same slice, one below the other, with the histograms beside."""
         layout = self.scene.GetFirstNodeByClass("vtkMRMLLayoutNode")
-        left, right = self._view(_VIEWS[0]), self._view(_BESIDE)
+        first, second = self._view(_VIEWS[0]), self._view(_COMPARED_VIEW)
         if self._layout_before is None and layout is not None:
             self._layout_before = layout.GetViewArrangement()
-            layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutSideBySideView)
-            if left is not None and right is not None:
-                self._seen_before = seen_in(right)
-                right.SetOrientation("Axial")
-                show_in(right, seen_in(left))
-        layers, beside = layers_of(self.scene, _VIEWS[0]), layers_of(self.scene, _BESIDE)
-        beside.SetBackgroundVolumeID(self.anatomy.ct.GetID())
-        beside.SetForegroundVolumeID(compared.GetID())
-        beside.SetForegroundOpacity(layers.GetForegroundOpacity())
+            self._linked_before = bool(layers_of(self.scene, _VIEWS[0]).GetLinkedControl())
+            self._link(True)
+            layout.SetViewArrangement(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView)
+            if first is not None and second is not None:
+                self._seen_before = seen_in(second)
+                show_in(second, seen_in(first))
+        layers = layers_of(self.scene, _COMPARED_VIEW)
+        layers.SetBackgroundVolumeID(self.anatomy.ct.GetID())
+        layers.SetForegroundVolumeID(compared.GetID())
+        layers.SetForegroundOpacity(layers_of(self.scene, _VIEWS[0]).GetForegroundOpacity())
         self._show_lines_in_views()
+
+    def _link(self, linked: bool) -> None:
+        """Make the two axial slices move together, or not."""
+        for name in (_VIEWS[0], _COMPARED_VIEW):
+            layers_of(self.scene, name).SetLinkedControl(linked)
 
     def _view(self, name: str) -> slicer.vtkMRMLSliceNode | None:
         return self.scene.GetSingletonNode(name, "vtkMRMLSliceNode")

@@ -147,7 +147,7 @@ def test_a_cold_corner() -> None:
     target = ball((0, 0, 0), TARGET_RADIUS_MM)
     corner = target & box((6, -70, 6), (70, 70, 70))
     facts = facts_of(painted((corner, 50.0)))
-    (spot,) = facts.cold_spots_in("PTV_6000")
+    (spot,) = [s for s in facts.cold_spots if s.target == "PTV_6000"]
     assert spot.volume_cc == pytest.approx(corner.sum() * VOXEL_CC)
     assert spot.target_percent == pytest.approx(100 * corner.sum() / target.sum())
     assert (spot.lowest_gy, spot.lowest_percent) == pytest.approx((50.0, 100 * 50 / 60))

@@ -195,17 +195,6 @@ def test_files_in_use_keep_the_old_folder(folder, monkeypatch):
     assert folder.stamp()["installed"] == {"old": "1.2"}
 
 
-def test_size_and_removal(folder):
-    fill(folder, "some", text="x" * 1000)
-    folder.finish()
-    assert folder.size_bytes() > 1000
-    folder.remove()
-    assert folder.state().kind == MISSING
-    assert not folder.path.exists()
-    assert folder.size_bytes() == 0
-    folder.remove()
-
-
 def test_pip_fills_the_folder(folder, tmp_path, monkeypatch):
     """The real pip, a wheel of our own, no network."""
     pytest.importorskip("pip")

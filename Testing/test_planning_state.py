@@ -75,7 +75,6 @@ def test_a_lost_worker_fails_from_anywhere_and_offers_to_resume(phase, has_plan)
     state = PlanningState(phase, has_plan=has_plan).lost("The process ended.")
     assert state.phase == FAILED
     assert ("Resume" in state.message) == has_plan
-    assert state.closed() == PlanningState()
 
 
 @pytest.mark.parametrize("phase", [IDLE, DONE, FAILED])
@@ -112,7 +111,6 @@ MOVES = st.lists(
             lambda s: s.refused("plan", CANCELLED),
             lambda s: s.refused("undo", REFUSED),
             lambda s: s.lost("x"),
-            lambda s: s.closed(),
         ]
     )
 )
@@ -135,4 +133,3 @@ def test_whatever_happens_it_is_in_a_state_and_gets_out_of_it(moves):
             assert state.has_plan
     if state.is_busy:
         assert not state.refused("plan", CANCELLED).is_busy
-    assert state.closed().phase == IDLE

@@ -230,21 +230,6 @@ class StructureDose:
         )
         return np.concatenate(([0.0], self._cumulative_cc))[reached]
 
-    def gEUD(self, a: float) -> float:  # noqa: N802 - the field's own spelling
-        """Generalised equivalent uniform dose, Gy: (Σ vᵢ dᵢᵃ / Σ vᵢ)^(1/a) (Niemierko 1997).
-
-        `a` = 1 is the mean, large positive values approach the maximum (organs), large negative
-        ones the minimum (targets; 0 if any part has no dose).
-        """
-        if a == 0 or not np.isfinite(a):
-            raise ValueError(f"gEUD needs a finite parameter a other than 0, got {a}")
-        reference = self.max_gy if a > 0 else self.min_gy
-        if reference == 0:
-            return 0.0
-        # Relative to the dose that dominates the sum, no power can overflow.
-        powers = (self.dose_gy / reference) ** a
-        return float(reference * (powers @ self.sample_volume_cc / self.volume_cc) ** (1.0 / a))
-
 
 def evaluate_metric(
     metric: Metric,
@@ -334,28 +319,11 @@ def homogeneity_index_gpt_radplan(target: StructureDose, prescription_gy: float)
     return 100.0 * spread / prescription_gy
 
 
-def homogeneity_index_icru83(target: StructureDose) -> float:
-    """(D2% − D98%) / D50% (ICRU Report 83, 2010). 0 is ideal; NaN-free: 0 where D50% is 0."""
-    median = target.dose_at_volume_percent(50)
-    spread = target.dose_at_volume_percent(2) - target.dose_at_volume_percent(98)
-    return spread / median if median > 0 else 0.0
-
-
 def conformity_index_95(
     target: StructureDose, external: StructureDose, prescription_gy: float
 ) -> float:
     """`CI_FORMULA`: TV95² / (TV · V95). 1 is ideal; 0 where nothing reaches 95 %."""
-    return _conformity(target, external, 0.95 * prescription_gy)
-
-
-def conformity_index_paddick(
-    target: StructureDose, external: StructureDose, prescription_gy: float
-) -> float:
-    """TV_PIV² / (TV · PIV) at the 100 % isodose (Paddick 2000). 1 is ideal."""
-    return _conformity(target, external, prescription_gy)
-
-
-def _conformity(target: StructureDose, external: StructureDose, isodose_gy: float) -> float:
+    isodose_gy = 0.95 * prescription_gy
     covered = target.volume_cc_at_dose(isodose_gy)
     isodose_volume = external.volume_cc_at_dose(isodose_gy)
     # The body holds the target; a target at its edge may exceed it by rounding.

@@ -350,10 +350,6 @@ class SpatialFacts:
         """Hot spots of one level, the largest first."""
         return tuple(s for s in self.hot_spots if s.level_percent == level_percent)
 
-    def cold_spots_in(self, target: str) -> tuple[ColdSpot, ...]:
-        """Cold spots of one target, the largest first."""
-        return tuple(s for s in self.cold_spots if s.target == target)
-
     def sentences(self, tokens: StructureTokens) -> tuple[str, ...]:
         """All facts, one short sentence each; also says what there is none of."""
         where = " and ".join(tokens.token(n) for n in self.maximum_in) or "no structure"

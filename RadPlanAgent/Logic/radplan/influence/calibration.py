@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from ..beams import Beam
 from ..errors import InputError
+from ..files import written_by_rename
 from ..geometry import Grid
 from ..progress import CancelRequested, ProgressReport
 from .engine import AIR_HU, Anatomy, DoseEngine, Field
@@ -60,9 +60,9 @@ def dose_per_unit(
     if value is None:
         value = _measure(engine, machine, bixel_width_mm, cache_dir, progress, cancel_requested)
         if path is not None:
-            partial = path.with_suffix(f".{os.getpid()}.partial")
-            partial.write_text(json.dumps({"key": key, "dose_per_unit": value}))
-            os.replace(partial, path)
+            text = json.dumps({"key": key, "dose_per_unit": value})
+            with written_by_rename(path) as file:
+                file.write(text.encode())
     _known[key] = value
     return value
 

@@ -93,10 +93,8 @@ def write_dicom_plan(
         An original DICOM file or folder of the case's study: the patient's identity is copied
         from there, so that an archive files the objects under the patient. Without it they are
         anonymous.
-    replace : bool
-        Whether a folder with files in it is replaced as a whole.
-    progress, cancel_requested
-        See `radplan.progress`.
+    replace, progress, cancel_requested
+        As for `write_dicom_case`.
 
     Raises
     ------

@@ -23,8 +23,6 @@ from ..geometry import Grid, Occupancy
 
 SHAPE = (128, 128, 128)
 FRACTIONS = 35
-#: HU of a voxel that ct.csv does not list.
-OUTSIDE_SCAN_HU = -1024.0
 #: Above this a voxel is tissue when the body is outlined; between air and lung or fat, HU.
 TISSUE_HU = -300.0
 

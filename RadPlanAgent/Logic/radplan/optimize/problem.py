@@ -74,12 +74,6 @@ class FluenceProblem:
         return self._rows.precision
 
     @property
-    def memory_share(self) -> float:
-        """Memory that the rows looked at take, relative to that of the influence matrix."""
-        matrix = self._influence.matrix
-        return self._rows.nbytes / (matrix.data.nbytes + matrix.indices.nbytes)
-
-    @property
     def rows(self) -> RowStore:
         """The matrix rows taken so far."""
         return self._rows

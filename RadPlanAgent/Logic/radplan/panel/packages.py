@@ -197,28 +197,6 @@ class PackageFolder:
             ) from error
         shutil.rmtree(old, ignore_errors=True)
 
-    def size_bytes(self) -> int:
-        """Space that the packages take."""
-        return sum(p.stat().st_size for p in self.path.rglob("*") if p.is_file())
-
-    def remove(self) -> None:
-        """Remove the packages. No worker may run.
-
-        Raises
-        ------
-        InputError
-            If files are in use.
-        """
-        try:
-            # Without its stamp it counts for nothing, should the rest stay.
-            (self.path / STAMP).unlink(missing_ok=True)
-            for path in (self.new, self.path):
-                _remove(path)
-        except OSError as error:
-            raise InputError(
-                f"{self.path}: cannot be removed ({error.strerror}); end planning and try again"
-            ) from error
-
     # Running
 
     def worker_command(self) -> list[str]:

@@ -106,10 +106,6 @@ class PlanningState:
             self, phase=FAILED, stage="", fraction=0.0, message=text + resume * self.has_plan
         )
 
-    def closed(self) -> PlanningState:
-        """The scene was closed: nothing is there any more."""
-        return PlanningState()
-
     def _to(self, phase: str, stage: str = "", message: str = "") -> PlanningState:
         if phase != self.phase and phase not in TRANSITIONS[self.phase]:
             raise ValueError(f"planning is {self.phase}, which does not lead to {phase}")

@@ -17,15 +17,23 @@ import traceback
 import qt
 import slicer
 
-PATIENCE_S = 600.0
+#: For the plan, whose influence matrix may take minutes, and for a button to be enabled.
+PATIENCE_S, ENABLED_S = 600.0, 10.0
 
 
-def wait(until, what):
+def press(button):
+    """Press a button once it is enabled, which may be after the next look at the event loop."""
+    wait(lambda: button.enabled, lambda: f"{button.objectName}: {button.toolTip}", ENABLED_S)
+    button.click()
+    slicer.app.processEvents()
+
+
+def wait(until, what, patience_s=PATIENCE_S):
     """Let Slicer's event loop run until something is so."""
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + patience_s
     while not until():
         if time.monotonic() > end:
-            raise AssertionError(f"waited in vain for {what}")
+            raise AssertionError(f"waited in vain for {what()}")
         slicer.app.processEvents()
         time.sleep(0.01)
     slicer.app.processEvents()
@@ -57,11 +65,12 @@ def planning():
     choices.ct, choices.segmentation = loadPhantom("prostate")
     choices.protocol = "prostate_60_20"
     choices.beamTemplate, choices.gridSpacingMm, choices.bixelWidthMm = "coplanar5", 5.0, 10.0
-    choices.stepLimit, choices.prescriptionChecked = 2, True
+    choices.stepLimit = 2
     choices.sessionFolder = os.path.join(slicer.app.temporaryPath, f"radplan-{os.getpid()}")
-    wait(lambda: panel.ui.planButton.enabled, "the Plan button")
-    panel.ui.planButton.click()
-    wait(lambda: not panel.run.state.is_busy, "the plan")
+    slicer.app.processEvents()  # another choice takes the tick away
+    panel.ui.prescriptionCheckBox.click()
+    press(panel.ui.planButton)
+    wait(lambda: not panel.run.state.is_busy, lambda: f"the plan: {panel.run.state}")
     assert panel.run.state.phase == "done", panel.run.state.message
     assert panel.run.steps
     doses = [
@@ -73,9 +82,7 @@ def planning():
     assert slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
     # Confirmations answer themselves here; a plan must not be approved by that.
     panel.ui.reviewerEdit.text = panel.ui.commentEdit.text = "nobody"
-    wait(lambda: panel.ui.acceptButton.enabled, "the Accept button")
-    panel.ui.acceptButton.click()
-    slicer.app.processEvents()
+    press(panel.ui.acceptButton)
     assert panel.run.review is None
     widget.cleanup()
 

@@ -42,6 +42,8 @@ def start(settings_folder: Path) -> None:
     names = [f"ScriptedLoadableModule{kind}" for kind in ("", "Widget", "Logic", "Test")]
     classes = {name: getattr(sys.modules[__name__], name) for name in names}
     _register("slicer.ScriptedLoadableModule", __all__=list(classes), **classes)
+    sys.modules["SampleData"] = ModuleType("SampleData")
+    sys.modules["SampleData"].SampleDataLogic = SampleDataLogic
 
 
 def _register(name: str, **content: Any) -> None:
@@ -116,6 +118,39 @@ class App:
         import qt
 
         return qt.QSettings()
+
+
+class SampleDataLogic:
+    """What the Sample Data module is told, by the parameters that it has in Slicer 5.10."""
+
+    registered: list[dict[str, Any]] = []
+
+    @staticmethod
+    def registerCustomSampleDataSource(
+        category="Custom",
+        sampleName=None,
+        uris=None,
+        fileNames=None,
+        nodeNames=None,
+        customDownloader=None,
+        thumbnailFileName=None,
+        loadFileTypes=None,
+        loadFiles=None,
+        loadFileProperties=None,
+        checksums=None,
+        loadFileType=None,
+    ) -> None:
+        """Offer a sample; as in Slicer, nothing can be left out of what is downloaded."""
+        for given in (uris, fileNames, nodeNames):
+            assert isinstance(given, str)
+        SampleDataLogic.registered.append(
+            {
+                "category": category,
+                "name": sampleName,
+                "thumbnail": thumbnailFileName,
+                "load": customDownloader,
+            }
+        )
 
 
 class ScriptedLoadableModule:

@@ -25,12 +25,15 @@ def registerSampleData(iconsFolder: str) -> None:
     import SampleData
 
     logic = SampleData.SampleDataLogic
-    logic.registerCustomSampleDataCategory("RadPlanAgent", title=_("RadPlan Agent"))
+    if hasattr(logic, "registerCustomSampleDataCategory"):  # not in Slicer 5.10
+        logic.registerCustomSampleDataCategory("RadPlanAgent", _("RadPlan Agent"))
     for name, title in PHANTOMS:
         logic.registerCustomSampleDataSource(
             category="RadPlanAgent",
             sampleName=title,
-            sampleDescription=_("Synthetic anatomy, made here: no download"),
+            uris="",  # Sample Data counts them against the names, also where nothing is downloaded
+            fileNames="",
+            nodeNames=title,
             thumbnailFileName=os.path.join(iconsFolder, f"{title}.png"),
             customDownloader=lambda source, name=name: loadPhantom(name),
         )

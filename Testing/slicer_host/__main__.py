@@ -1,4 +1,4 @@
-"""``python -m slicer_host SCRIPT`` for ``Slicer --no-main-window --testing --python-script SCRIPT``.
+"""``python -m slicer_host SCRIPT``, for ``Slicer --testing --python-script SCRIPT``.
 
 In the stand-in, with Slicer's own Python files where $SLICER_SOURCE names a checkout of Slicer.
 Ends with the status that the script gives to ``slicer.util.exit``.

@@ -120,7 +120,7 @@ class TestShownPlan:
         item = hierarchy.GetItemByDataNode(plan.dose_node)
         ct_item = hierarchy.GetItemByDataNode(plan.anatomy.ct)
         assert hierarchy.GetItemParent(item) == hierarchy.GetItemParent(ct_item)
-        for name, value in (("DoseUnitName", "Gy"), ("DoseUnitValue", "1.0")):
+        for name, value in (("DoseUnitName", "GY"), ("DoseUnitValue", "1.0")):
             found = hierarchy.GetAttributeFromItemAncestor(item, f"DicomRtImport.{name}", "Study")
             assert found == value
         assert plan.dose_node.GetAttribute("DicomRtImport.DoseVolume") == "1"
@@ -134,7 +134,7 @@ class TestShownPlan:
         folder = hierarchy.CreateFolderItem(study, "mine")
         hierarchy.SetItemParent(ct_item, folder)
         show_all(plan, 0)
-        assert hierarchy.GetItemAttribute(study, "DicomRtImport.DoseUnitName") == "Gy"
+        assert hierarchy.GetItemAttribute(study, "DicomRtImport.DoseUnitName") == "GY"
         assert not hierarchy.GetItemAttribute(folder, "DicomRtImport.DoseUnitName")
 
     def test_what_an_import_wrote_on_the_study_stays(self, scene):
@@ -326,7 +326,7 @@ class TestReload:
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(again)
         item = hierarchy.GetItemByDataNode(dose)
         unit = hierarchy.GetAttributeFromItemAncestor(item, "DicomRtImport.DoseUnitName", "Study")
-        assert unit == "Gy"
+        assert unit == "GY"
         (document,) = stored_plans(again)
         assert document["objectives"] == OBJECTIVES
         chart = again.GetFirstNodeByClass("vtkMRMLPlotChartNode")

@@ -10,6 +10,8 @@ import slicer
 
 DOSE_UNIT_NAME = "DicomRtImport.DoseUnitName"
 DOSE_UNIT_VALUE = "DicomRtImport.DoseUnitValue"
+#: As DICOM spells it: to SlicerRT's Isodose module "Gy" is an unknown unit.
+GRAY = "GY"
 
 
 def subject_hierarchy(scene: slicer.vtkMRMLScene) -> slicer.vtkMRMLSubjectHierarchyNode:
@@ -26,7 +28,7 @@ def add_study(scene: slicer.vtkMRMLScene, patient: str, study: str) -> int:
     hierarchy = subject_hierarchy(scene)
     patient_item = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), patient)
     item = hierarchy.CreateStudyItem(patient_item, study)
-    hierarchy.SetItemAttribute(item, DOSE_UNIT_NAME, "Gy")
+    hierarchy.SetItemAttribute(item, DOSE_UNIT_NAME, GRAY)
     hierarchy.SetItemAttribute(item, DOSE_UNIT_VALUE, "1.0")
     return item
 
@@ -53,6 +55,6 @@ def require_dose_unit(study: int, scene: slicer.vtkMRMLScene) -> None:
     SlicerRT's DICOM import writes unit and scaling of the doses that came with the study.
     """
     hierarchy = subject_hierarchy(scene)
-    for name, value in ((DOSE_UNIT_NAME, "Gy"), (DOSE_UNIT_VALUE, "1.0")):
+    for name, value in ((DOSE_UNIT_NAME, GRAY), (DOSE_UNIT_VALUE, "1.0")):
         if not hierarchy.GetItemAttribute(study, name):
             hierarchy.SetItemAttribute(study, name, value)

@@ -284,7 +284,7 @@ class TestVolumes:
         hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
         item = hierarchy.GetItemByDataNode(node)
         # The very look-up with which SlicerRT finds the unit.
-        for name, value in (("DoseUnitName", "Gy"), ("DoseUnitValue", "1.0")):
+        for name, value in (("DoseUnitName", "GY"), ("DoseUnitValue", "1.0")):
             attribute = f"DicomRtImport.{name}"
             assert hierarchy.GetAttributeFromItemAncestor(item, attribute, "Study") == value
 

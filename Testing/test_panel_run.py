@@ -406,10 +406,10 @@ def with_slicerrt(driver):
     """The module in an application that has SlicerRT; its modules stay loaded."""
     import slicer
 
-    from slicerrt_standins import slicerrt
+    from slicerrt_standins import beams_logic, slicerrt
 
     modules = slicer.modules
-    with slicerrt():
+    with slicerrt(), beams_logic(slicer.mrmlScene):
         slicer.modules = modules
         yield driver
 

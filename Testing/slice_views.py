@@ -46,16 +46,17 @@ def why_not() -> str:
 
     Tried in a process of its own: a broken OpenGL ends the process that asks for it.
     """
-    tried = subprocess.run(
-        [sys.executable, __file__], capture_output=True, text=True, timeout=120, check=False
-    )
+    needs = "on Debian it needs libegl1 and libgl1, which bring Mesa along"
+    try:
+        tried = subprocess.run(
+            [sys.executable, __file__], capture_output=True, text=True, timeout=120, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"rendering offscreen hangs; {needs}"
     if tried.returncode == 0:
         return ""
     last = (tried.stderr.strip().splitlines() or [""])[-1]
-    return (
-        f"nothing can be rendered offscreen (exit code {tried.returncode}: {last}); "
-        "on Debian it needs libegl1 libgl1 libgl1-mesa-dri"
-    )
+    return f"nothing can be rendered offscreen (exit code {tried.returncode}: {last}); {needs}"
 
 
 def _new_window(size: tuple[int, int]):
@@ -111,8 +112,6 @@ class SliceView:
             vtkRenderWindowInteractor,
         )
 
-        if not scene.IsNodeClassRegistered("vtkMRMLColorLegendDisplayNode"):
-            scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())  # as Colors does
         self.size = size
         self.node = scene.GetSingletonNode(name, "vtkMRMLSliceNode")
         self._application = slicer.vtkMRMLApplicationLogic()
@@ -255,14 +254,25 @@ def chart_picture(
 
 
 def _try() -> None:
-    """Render a red square; an exception, or the end of the process, if that cannot be."""
-    from vtkmodules.vtkRenderingCore import vtkRenderer
+    """Render a white ball on red; an exception, or the end of the process, if that cannot be."""
+    from vtkmodules.vtkFiltersSources import vtkSphereSource
+    from vtkmodules.vtkRenderingCore import vtkActor, vtkPolyDataMapper, vtkRenderer
 
-    window = _new_window((32, 32))
-    renderer = vtkRenderer()
+    window = _new_window((33, 33))
+    renderer, actor, mapper, ball = (
+        vtkRenderer(),
+        vtkActor(),
+        vtkPolyDataMapper(),
+        vtkSphereSource(),
+    )
+    mapper.SetInputConnection(ball.GetOutputPort())
+    actor.SetMapper(mapper)
+    actor.GetProperty().LightingOff()
+    renderer.AddActor(actor)
     renderer.SetBackground(1.0, 0.0, 0.0)
     window.AddRenderer(renderer)
-    if not (_pixels(window) == (255, 0, 0)).all():
+    picture = _pixels(window)
+    if tuple(picture[0, 0]) != (255, 0, 0) or tuple(picture[16, 16]) != (255, 255, 255):
         raise SystemExit("what was rendered is not what was asked for")
 
 

@@ -129,6 +129,7 @@ SCORECARD = {
 def read_scene(path: Path, folder: Path):
     """Read with what desktop Slicer reads with; reading needs a folder to unpack in."""
     scene = slicer.vtkMRMLScene()
+    scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())  # as the module Colors does
     logics = [
         slicer.vtkMRMLApplicationLogic(),
         slicer.vtkMRMLColorLogic(),

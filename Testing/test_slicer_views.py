@@ -23,9 +23,11 @@ if slice_views.why_not():
 
 import slicer
 
+from image_phantom import image_phantom
 from radplan.mrml.dose_colors import ISODOSE_PERCENT, PERCENT_COLORS
 from radplan.mrml.read_segments import BINARY
 from radplan.mrml.runtime import headless_scene
+from radplan.mrml.scene import write_scene
 from radplan.mrml.shown_plan import Anatomy, ShownPlan
 from radplan.mrml.views import DOSE_OPACITY
 from scene_builders import (
@@ -37,6 +39,7 @@ from scene_builders import (
     oriented,
 )
 from slice_views import SliceView, chart_picture
+from test_mrml_scene import read_scene
 
 #: Nowhere symmetric; 120 × 110 × 108 mm.
 CT_GRID = Grid((36, 44, 60), (2.0, 2.5, 3.0), (-41.0, -63.5, 12.0))
@@ -431,3 +434,21 @@ def test_a_display_made_anew_leaves_nothing_of_the_old_one(shown):
     assert shown.scene.GetNumberOfNodes() == count
     for name, picture in shown.pictures().items():
         np.testing.assert_array_equal(picture, before[name])
+
+
+def test_a_scene_file_opens_on_the_target_with_isodose_lines_and_the_whole_body(tmp_path):
+    case = image_phantom()
+    dose = DoseImage(case.grid, (62.0 - distance_mm(case.grid, (0, 0, 0))).clip(0))
+    (tmp_path / "unpacked").mkdir()
+    path = tmp_path / "plan.mrb"
+    write_scene(path, case, dose, curves(), prescription_gy=PRESCRIPTION_GY)
+    scene, *alive = read_scene(path, tmp_path / "unpacked")
+    for name in VIEWS:
+        with SliceView(scene, name, SIZE) as view:
+            picture, radii = view.picture(), np.linalg.norm(pixel_points(view), axis=-1)
+            yellow = radii[near(picture, (255, 255, 0), 6)]
+            assert len(yellow) > 8 and abs(np.median(yellow) - 12.0) < 0.8, name
+            rim = np.ones(picture.shape[:2], bool)
+            rim[2:-2, 2:-2] = False
+            assert picture[rim].max() < 60, name  # air, and no outline
+    del alive

@@ -54,8 +54,6 @@ def main(folder: Path) -> None:
         driver.spin(0.3)
         save(folder / "slicer-views-comparing.png", four_up(views))
         driver.panel._compareStep(None)
-        driver.press("hotSpotButton")
-        save(folder / "slicer-views-hot-spot.png", four_up(views))
         slicer.mrmlScene.Clear(False)
         for view in views.values():
             view.close()
@@ -114,10 +112,10 @@ def _framed(picture: np.ndarray, rgb: tuple[int, int, int]) -> np.ndarray:
 
 def save(path: Path, picture: np.ndarray) -> None:
     """Write a PNG."""
-    from matplotlib.image import imsave
+    from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    imsave(path, picture)
+    Image.fromarray(picture).save(path, optimize=True)
     print(path)
 
 

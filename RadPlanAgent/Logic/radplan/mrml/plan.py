@@ -17,10 +17,11 @@ from ..geometry import Grid, Triple
 from .dvh import Dvh, add_dvh_nodes, check_dvh
 from .hierarchy import add_study, place
 from .isocenters import add_isocenters
+from .isodoses import add_isodoses
 from .notes import RESEARCH_ONLY, add_notes, plan_facts
 from .scorecard_table import add_scorecard_table
 from .segmentation import add_segmentation
-from .views import arrange_views
+from .views import arrange_views, show_legend
 from .volumes import add_ct, add_dose_volume
 
 
@@ -113,6 +114,9 @@ def add_plan(
     """Add a case and a finished plan, and arrange the views (see `scene.write_scene`)."""
     nodes = add_case(scene, case)
     dose_node = add_dose(nodes, dose, prescription_gy)
+    isodoses = add_isodoses(dose_node, prescription_gy)
+    place(isodoses, nodes.study)
+    show_legend(isodoses, True)
     chart = add_dvh(nodes, dose_node, dvh, scorecard)
     table = None
     if scorecard is not None:

@@ -58,6 +58,7 @@ def headless_scene() -> Iterator[slicer.vtkMRMLScene]:
 
     scene = slicer.vtkMRMLScene()
     scene.SetVersion(READABLE_SINCE)
+    scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())  # as the module Colors does
     logics = [
         slicer.vtkMRMLApplicationLogic(),
         slicer.vtkMRMLColorLogic(),

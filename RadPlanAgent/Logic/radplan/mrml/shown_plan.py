@@ -305,9 +305,9 @@ class ShownPlan:
     def _show_legends(self) -> None:
         for role, dose in self._doses.items():
             lines = self._isodoses.get(role)
-            show_legend(dose, self._legend_visible and not self._lines_visible, "Dose [Gy]")
+            show_legend(dose, self._legend_visible and not self._lines_visible)
             if lines is not None:
-                show_legend(lines, self._legend_visible and self._lines_visible, "Dose [Gy]")
+                show_legend(lines, self._legend_visible and self._lines_visible)
 
     def _set_title(self) -> None:
         if self._chart is not None:

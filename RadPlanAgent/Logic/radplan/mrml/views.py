@@ -12,11 +12,15 @@ from .geometry import ras_of
 
 #: Share of the picture that is dose where dose lies over CT.
 DOSE_OPACITY = 0.45
+#: Of every legend: of isodoses, and of the dose.
+LEGEND_TITLE = "Dose [Gy]"
 #: Numbers beside a legend of the dose: every 20 % of the prescription (see `volumes`).
 LEGEND_LABELS = 7
-#: Part of the view's width and height that a legend takes, which sets the size of its text; and
-#: where: the lower right corner, which Slicer's own texts leave free.
-LEGEND_SIZE, LEGEND_POSITION = (0.2, 0.5), (0.97, 0.03)
+#: Part of the view's width that a legend of levels and one of numbers takes, which sets the size
+#: of its text, and part of the height; and where: the lower right corner, which Slicer's own texts
+#: leave free.
+LEVELS_WIDTH, NUMBERS_WIDTH, LEGEND_HEIGHT = 0.2, 0.11, 0.5
+LEGEND_POSITION = (0.97, 0.03)
 #: A slice shows this much more than the region.
 RIM = 1.1
 #: Slice views are at least this much wider than high on the screens of today.
@@ -67,7 +71,7 @@ def show_in(view: slicer.vtkMRMLSliceNode, seen: Seen) -> None:
     view.UpdateMatrices()
 
 
-def show_legend(node: slicer.vtkMRMLDisplayableNode, visible: bool, title: str) -> None:
+def show_legend(node: slicer.vtkMRMLDisplayableNode, visible: bool) -> None:
     """Show or hide Slicer's colour legend of a node; nothing where Slicer has no legends."""
     logic = getattr(slicer, "vtkSlicerColorLogic", None)
     known = node.GetScene().IsNodeClassRegistered("vtkMRMLColorLegendDisplayNode")
@@ -76,9 +80,10 @@ def show_legend(node: slicer.vtkMRMLDisplayableNode, visible: bool, title: str) 
     legend = logic.GetColorLegendDisplayNode(node)
     if legend is None and visible:
         legend = logic.AddDefaultColorLegendDisplayNode(node)
-        legend.SetTitleText(title)
+        legend.SetTitleText(LEGEND_TITLE)
         legend.SetNumberOfLabels(LEGEND_LABELS)
-        legend.SetSize(*LEGEND_SIZE)
+        named = legend.GetUseColorNamesForLabels()
+        legend.SetSize(LEVELS_WIDTH if named else NUMBERS_WIDTH, LEGEND_HEIGHT)
         legend.SetPosition(*LEGEND_POSITION)
         legend.SetVisibility3D(False)
     if legend is not None:

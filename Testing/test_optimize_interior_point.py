@@ -96,6 +96,17 @@ def test_goes_where_the_descent_stops(small):
     assert ended.objective_value < 0.99 * begun.objective_value
 
 
+def test_the_problem_is_as_before(small):
+    """Its rows are given back for the second derivatives, and taken anew."""
+    influence, regions = small
+    problem = FluenceProblem(influence, StructureIndex(regions, voxel_limit=40), OBJECTIVES)
+    few = SolverSettings(max_iterations=8)
+    before = optimize_fluence(problem, np.ones(N), few)
+    optimize_fluence(problem, np.ones(N), TO_THE_END)
+    again = optimize_fluence(problem, np.ones(N), few)
+    np.testing.assert_array_equal(again.fluence, before.fluence)
+
+
 def test_looks_at_all_voxels(small):
     """What the descent samples, this does not."""
     influence, regions = small

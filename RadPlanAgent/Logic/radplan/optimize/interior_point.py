@@ -122,9 +122,10 @@ def minimize_to_the_end(
 
     Notes
     -----
-    The problem must be quadratic (`require_quadratic`). Takes 12 bytes per pair of beamlets, and
-    the rows of all voxels.
+    The problem must be quadratic (`require_quadratic`). Takes 8 bytes per pair of beamlets, in
+    place of the rows that the problem has taken.
     """
+    problem.release_rows()
     terms = _Terms(problem)
     point = _first_point(terms, start)
     for iteration in range(MAX_ITERATIONS):
@@ -183,11 +184,11 @@ def _on_boundary(point: _Point, small_gradient: float) -> np.ndarray:
 class _Terms:
     """All distances that count, one after the other, and the products with the matrix.
 
-    Products are exact; only the second derivatives use the rows as they are packed.
+    Products are exact; only the second derivatives are in single precision.
     """
 
     def __init__(self, problem: FluenceProblem) -> None:
-        self._matrix, self._packed = problem.influence.matrix, problem.rows
+        self._matrix = problem.influence.matrix
         self.linear = problem.linear
         rows, sign, level, w = [], [], [], []
         for objective, voxels, level_gy in problem.terms_on_all_voxels():
@@ -205,7 +206,6 @@ class _Terms:
         self._sign, self._level_gy, self.w = (
             np.concatenate(part)[counts] for part in (sign, level, w)
         )
-        self._packed.take(self._rows)
 
     def distance_gy(self, fluence: np.ndarray) -> np.ndarray:
         """How far every term's dose is on the wrong side of its level."""
@@ -236,14 +236,22 @@ class _Terms:
         of_row = np.bincount(self._position, curvature, self._rows.size)
         counting = np.flatnonzero(of_row > SMALLEST_CURVATURE * of_row.max())
         n = of_beamlets.size
-        second = np.zeros((n, n), np.float32, order="F")
+        # Summed in the second half of the memory that holds them in double precision afterwards.
+        memory = np.empty(n * n)
+        single = memory.view(np.float32)[n * n :]
+        single[:] = 0
+        second = single.reshape(n, n, order="F")
         for first in range(0, counting.size, BLOCK_ROWS):
             block = counting[first : first + BLOCK_ROWS]
-            dense = self._packed.dense(
-                self._packed.positions(self._rows[block]), np.sqrt(of_row[block])
-            )
+            dense = self._matrix[self._rows[block]].toarray()
+            dense *= np.sqrt(of_row[block])[:, None].astype(np.float32)
             second = blas.ssyrk(1.0, dense.T, beta=1.0, c=second, overwrite_c=1, lower=1)
-        second = second.astype(np.float64)
+        if not np.may_share_memory(second, single):
+            single[:] = second.reshape(-1, order="F")  # BLAS worked on a copy
+        for first in range(0, n * n, n):
+            # What is written never reaches what is still to be read.
+            memory[first : first + n] = single[first : first + n].copy()
+        second = memory.reshape(n, n, order="F")
         diagonal = np.einsum("ii->i", second)
         diagonal += of_beamlets + REGULARISATION * diagonal.max()
         factor, failed = lapack.dpotrf(second, lower=1, overwrite_a=1)

@@ -124,18 +124,6 @@ class PackedRows:
         )
         return partial.sum(axis=0, dtype=np.float64)[: self._n_beamlets]
 
-    def dense(self, rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
-        """Some rows times a factor each, zeros included, float32 (rows, n_beamlets)."""
-        out = np.zeros((rows.size, self._tiles * TILE), np.float32)
-        factor = factor.astype(np.float32)
-        in_chunks(
-            rows.size,
-            lambda _, first, end: _dense(
-                *self._arrays, rows[first:end], factor[first:end], out[first:end]
-            ),
-        )
-        return out[:, : self._n_beamlets]
-
     @property
     def _arrays(self) -> tuple[np.ndarray, ...]:
         return self._runs, self._run_tile, self._run_start, self._values, self._scale
@@ -233,13 +221,6 @@ def _back_project(runs, run_tile, run_start, values, scale, rows, factor, out):
     for j in range(rows.size):
         i = rows[j]
         _add_row(runs, run_tile, run_start, values, i, factor[j] * scale[i], out)
-
-
-@njit(nogil=True, cache=True)
-def _dense(runs, run_tile, run_start, values, scale, rows, factor, out):
-    for j in range(rows.size):
-        i = rows[j]
-        _add_row(runs, run_tile, run_start, values, i, factor[j] * scale[i], out[j])
 
 
 def exact_dose(matrix: sparse.csr_array, rows: np.ndarray, fluence: np.ndarray) -> np.ndarray:

@@ -74,11 +74,6 @@ class FluenceProblem:
         return self._rows.precision
 
     @property
-    def rows(self) -> RowStore:
-        """The matrix rows taken so far."""
-        return self._rows
-
-    @property
     def linear(self) -> np.ndarray:
         """Gradient of the mean doses' terms, float64 (n_beamlets,)."""
         total = np.zeros(self.n_beamlets)
@@ -152,6 +147,12 @@ class FluenceProblem:
             seen[unseen] = (dose < low * (1 + margin)) | (dose > high * (1 - margin))
         self._make_terms()
         return missed
+
+    def release_rows(self) -> None:
+        """Give the memory of all rows back; another optimization takes those it needs anew."""
+        self._rows = RowStore(self._influence.matrix)
+        self._seen = [np.zeros_like(seen) for seen in self._seen]
+        self._make_terms()
 
     def watch_all(self) -> None:
         """Evaluate the dose of every row that an objective counts anywhere."""

@@ -30,9 +30,6 @@ class DoseRows(Protocol):
     def back_project(self, rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
         """Σ factor·row over some rows, float64 (n_beamlets,)."""
 
-    def dense(self, rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
-        """Some rows times a factor each, zeros included, float32 (rows, n_beamlets)."""
-
 
 class SparseRows:
     """Rows as scipy keeps them: the reference, and what runs where numba is missing.
@@ -73,10 +70,6 @@ class SparseRows:
         full = np.zeros(self._taken.size, np.float32)
         full[self._place[rows]] = factor
         return (self._transposed @ full).astype(np.float64)
-
-    def dense(self, rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
-        """Some rows times a factor each, zeros included, float32 (rows, n_beamlets)."""
-        return self._matrix[self._place[rows]].toarray() * factor[:, None].astype(np.float32)
 
 
 def make_rows(matrix: sparse.csr_array) -> DoseRows:
@@ -143,7 +136,3 @@ class RowStore:
         """Σ factor·row, float64 (n_beamlets,); rows with factor zero cost nothing."""
         counting = np.flatnonzero(factor)
         return self._rows.back_project(self._number[counting], factor[counting])
-
-    def dense(self, positions: np.ndarray, factor: np.ndarray) -> np.ndarray:
-        """Some rows times a factor each, zeros included, float32 (rows, n_beamlets)."""
-        return self._rows.dense(self._number[positions], factor)

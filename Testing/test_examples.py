@@ -16,7 +16,8 @@ from agent_cases import goal as ball_goal
 from agent_cases import structure as ball_structure
 from image_phantom import FAST, ball, goal, image_phantom, protocol, structure, write_protocol
 from radplan import planning
-from radplan.agent.example import DOSES, Example, TriedStep, load_example, save_example
+from radplan.agent.example import DOSES, Example, TriedStep
+from radplan.agent.example_file import load_example, save_example
 from radplan.agent.example_making import make_example
 from radplan.agent.example_text import LENGTH
 from radplan.agent.examples import (

@@ -14,7 +14,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from radplan.agent.example import save_example
+from radplan.agent.example_file import save_example
 from radplan.agent.example_making import make_example
 from radplan.console import Console
 from radplan.examples_command import situation_of

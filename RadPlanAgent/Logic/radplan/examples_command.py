@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from .agent.example import Example, save_example
+from .agent.example import Example
+from .agent.example_file import save_example
 from .agent.example_making import make_example
 from .agent.examples import choose_examples, find_example, list_examples, user_folder
 from .agent.helpers import make_planning_structures, planned_organs

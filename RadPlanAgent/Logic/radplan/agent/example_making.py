@@ -7,14 +7,13 @@ from dataclasses import replace
 from ..case import StructureType
 from ..errors import InputError
 from ..metrics import StructureDose
-from .actions import AddObjective
+from ..optimize import Objective
+from .actions import Action, AddObjective
 from .example import (
     DOSE_MAP,
     NAME,
     ORIGINS,
-    Action,
     Example,
-    Objective,
     TriedStep,
     without_free_text,
 )

@@ -17,7 +17,8 @@ from ..protocol import Protocol
 from ..protocol_file import list_protocols, load_protocol
 from ..resources import resource_path
 from .anatomy import AnatomyFact, anatomy_facts
-from .example import OTHER_SITE, Example, load_example
+from .example import OTHER_SITE, Example
+from .example_file import load_example
 from .likeness import likeness, same_patient, shared_organs
 from .tokens import StructureTokens
 

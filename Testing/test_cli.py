@@ -35,6 +35,7 @@ from radplan import planning
 from radplan.case import DoseImage, ImportedPlan
 from radplan.cli import main
 from radplan.io.nrrd import write_dose
+from radplan.session_lock import LOCK_NAME
 from synthetic_dicom import Roi, SyntheticStudy, change, circle, save, slice_file
 
 DICOM_PROTOCOL = protocol(
@@ -398,7 +399,7 @@ def test_disk_full_while_results_are_written(plan, tmp_path, monkeypatch, capsys
     assert "No space left" in capsys.readouterr().err.splitlines()[-1]
     out = tmp_path / "out"
     assert json.loads((out / "session.json").read_text())["state"] == "failed"
-    assert not list(out.glob("**/.*"))
+    assert [p.name for p in out.glob("**/.*")] == [LOCK_NAME]
     assert main(["report", str(out)]) == 2
     assert "radplan resume" in capsys.readouterr().err
 
@@ -435,7 +436,7 @@ def session(tmp_path_factory, phantom_cache):
 def test_plan_writes_the_session_folder(session):
     out, done = session
     assert done.returncode == 0, done.stderr
-    names = {p.name for p in out.iterdir()} - {"scene.mrb"}
+    names = {p.name for p in out.iterdir()} - {"scene.mrb", LOCK_NAME}
     assert names == {
         *("session.json", "audit.jsonl", "case.npz", "steps", "scorecard.json", "dvh.csv"),
         *("dose.nrrd", "dicom", "figures", "report.html"),

@@ -36,6 +36,7 @@ from radplan.planning import Observer, PlanRequest, plan, resume
 from radplan.protocol_file import protocol_from_dict
 from radplan.session import PlanningSession
 from radplan.session_folder import SessionFolder
+from radplan.session_lock import LOCK_NAME
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +206,7 @@ def test_torn_step_folder(copied, uninterrupted):
     resume(copied, Observer(), max_steps=MAX_STEPS + 1)
     shutil.rmtree(copied / "steps" / f"{MAX_STEPS + 1:03d}")
     assert steps(copied) == steps(uninterrupted)
-    assert {p.name for p in copied.glob(".*")} == {".notes"}
+    assert {p.name for p in copied.glob(".*")} == {".notes", LOCK_NAME}
 
 
 # What was changed --------------------------------------------------------------------------------

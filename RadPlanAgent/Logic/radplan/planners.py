@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .agent.rules import RulesPlanner
 from .agent.trajectory import Planner
@@ -12,6 +12,9 @@ from .audit import read_audit
 from .errors import InputError
 from .progress import CancelRequested
 from .session import PlanningSession
+
+if TYPE_CHECKING:
+    from .agent.llm import LanguageModel, ModelSettings
 
 #: Names of the planners, and who they are.
 PLANNERS = {"rules": "built-in rules", "llm": "a language model, with the rules as reserve"}
@@ -112,7 +115,7 @@ def planner_maker(
 
 def llm_planner(
     session: PlanningSession,
-    model,  # noqa: ANN001 - a LanguageModel, whose module is not imported without need
+    model: LanguageModel,
     settings: Mapping[str, Any],
     cancel_requested: CancelRequested,
     prices: tuple[float, float] = (0.0, 0.0),
@@ -140,7 +143,7 @@ def llm_planner(
 class _Unasked:
     """A model for a preview: it is told nothing and answers nothing."""
 
-    def __init__(self, settings) -> None:  # noqa: ANN001 - ModelSettings
+    def __init__(self, settings: ModelSettings) -> None:
         self.name = settings.name
         self.sees_pictures = settings.vision != "no"
 

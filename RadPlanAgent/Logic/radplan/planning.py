@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import __version__
 from .agent.unmet import unmet_goals
@@ -32,6 +33,9 @@ from .session_folder import SessionFolder
 from .session_lock import LOCK_NAME, SessionLock
 from .session_settings import SessionSettings, settings_from_dict
 from .versions import versions
+
+if TYPE_CHECKING:
+    from .agent.llm_planner import LlmPlanner
 
 
 @dataclass(frozen=True)
@@ -345,7 +349,7 @@ def write_results(opened: OpenSession, observer: Observer) -> list[str]:
 
 def _preview(
     session: PlanningSession,
-    planner,  # noqa: ANN001 - an LlmPlanner, whose module is not imported without need
+    planner: LlmPlanner,
     folder: SessionFolder,
     content: dict,
     observer: Observer,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import cache, partial
 
 from ..case import Case, StructureType
 from ..errors import InputError
@@ -159,15 +159,11 @@ class StructureTokens:
         return f"{kind}_{self._numbers[kind]}"
 
 
-def _ring_maker(number: int):  # noqa: ANN202 - a closure, so that each keeps its number
-    return lambda structure: ring_name(number, structure)
-
-
 _HELPER_NAMES = (
     overlap_free_name,
     core_name,
     shell_name,
-    *(_ring_maker(number) for number in range(1, len(RINGS) + 1)),
+    *(partial(ring_name, number) for number in range(1, len(RINGS) + 1)),
 )
 
 

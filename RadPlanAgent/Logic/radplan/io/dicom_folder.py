@@ -77,7 +77,7 @@ class DicomFile:
                 # Files of before 1995 have no meta header and are in the default encoding.
                 dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
             return dataset
-        except Exception as error:  # noqa: BLE001 - a damaged file can raise anything
+        except Exception as error:  # a damaged file can raise anything
             raise InputError(
                 f"{self.path}: cannot be read as DICOM ({_one_line(error)}); export it again"
             ) from error
@@ -286,7 +286,7 @@ def dicom_file(path: Path) -> DicomFile | None:
         header = pydicom.dcmread(
             path, force=True, stop_before_pixels=True, specific_tags=HEADER_KEYWORDS
         )
-    except Exception as error:  # noqa: BLE001 - a damaged file can raise anything
+    except Exception as error:  # a damaged file can raise anything
         raise InputError(
             f"{path}: cannot be read as DICOM ({_one_line(error)}); export it again"
         ) from error
@@ -314,7 +314,7 @@ def decoded_pixels(file: DicomFile, dataset: Dataset):
     """Stored pixel values as an array; `InputError` saying why they cannot be decoded."""
     try:
         return dataset.pixel_array
-    except Exception as error:  # noqa: BLE001 - decoders raise what they like
+    except Exception as error:  # decoders raise what they like
         syntax = UID(str(getattr(dataset.file_meta, "TransferSyntaxUID", "") or ""))
         if syntax and not syntax.is_private and syntax.is_valid and _is_compressed(syntax):
             raise InputError(

@@ -50,7 +50,7 @@ class _Roi:
     contour_item: Dataset | None
 
 
-def read_structures(  # noqa: PLR0913 - file, its content, where it goes, and two listeners
+def read_structures(
     file: DicomFile,
     dataset: Dataset,
     grid: Grid,

@@ -469,7 +469,7 @@ class PlanningRun:
         self._dropPreparation()
         self._become(self.state.lost(text))
 
-    def _installation(self, text: str, ended: bool) -> None:
+    def _installation(self, text: str) -> None:
         """Packages are being installed; that is not planning, so the state says it only."""
         self._become(replace(self.state, message=text))
 

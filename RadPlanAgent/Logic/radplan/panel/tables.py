@@ -32,7 +32,7 @@ def stretch_column(table: qt.QTableWidget, stretched: int | Sequence[int]) -> No
     table.verticalHeader().setDefaultSectionSize(24)
 
 
-def set_cell(  # noqa: PLR0913
+def set_cell(
     table: qt.QTableWidget,
     row: int,
     column: int,

@@ -33,7 +33,7 @@ class WorkerHost:
     """Gives clients of worker processes, once the worker's packages are there."""
 
     def __init__(self) -> None:
-        self.onInstallation: Callable[[str, bool], None] = _nothing
+        self.onInstallation: Callable[[str], None] = _nothing
         self._python = str(slicer.util.settingsValue(PYTHON_SETTING, "") or "")
         self._packages = PackageFolder(_packages_path(), _slicer_python())
         self._command: QtProcess | None = None
@@ -58,7 +58,7 @@ class WorkerHost:
         if state.kind == READY:
             return True
         if slicer.app.testingEnabled():
-            self.onInstallation(state.text, True)
+            self.onInstallation(state.text)
         elif slicer.util.confirmOkCancelDisplay(
             f"{state.text}.\n\n{self._packages.explanation()}",
             windowTitle=_("Packages for planning"),
@@ -112,14 +112,14 @@ class WorkerHost:
         try:
             self._packages.prepare()
         except InputError as error:
-            self.onInstallation(str(error), True)
+            self.onInstallation(str(error))
             return
 
         def installed(code: int) -> None:
             if code:
                 self._installationFailed()
                 return
-            self.onInstallation(_("Trying the packages out …"), False)
+            self.onInstallation(_("Trying the packages out …"))
             self._run(self._packages.check_command(), checked)
 
         def checked(code: int) -> None:
@@ -129,17 +129,17 @@ class WorkerHost:
             try:
                 self._packages.finish()
             except InputError as error:
-                self.onInstallation(str(error), True)
+                self.onInstallation(str(error))
                 return
-            self.onInstallation(_("The packages are installed: press Plan."), True)
+            self.onInstallation(_("The packages are installed: press Plan."))
 
-        self.onInstallation(_("Installing packages; this takes some minutes …"), False)
+        self.onInstallation(_("Installing packages; this takes some minutes …"))
         self._run(self._packages.install_command(), installed)
 
     def _installationFailed(self) -> None:
         log = b"".join(self._log).decode(errors="replace").strip().splitlines()[-4:]
         text = _("The packages could not be installed; nothing was changed.")
-        self.onInstallation("\n".join([text, *log]), True)
+        self.onInstallation("\n".join([text, *log]))
 
     def _run(self, command: Sequence[str], ended: Callable[[int], None]) -> None:
         """Run a command, one at a time."""

@@ -106,7 +106,7 @@ def _template() -> jinja2.Template:
             printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
         ),
     )
-    environment.globals["css"] = Markup(here.joinpath("report.css").read_text("utf-8"))  # noqa: S704
+    environment.globals["css"] = Markup(here.joinpath("report.css").read_text("utf-8"))
     return environment.from_string(here.joinpath("report.html.j2").read_text("utf-8"))
 
 

@@ -55,7 +55,7 @@ def _take_over_streams() -> tuple[int, int]:
     os.dup2(nothing, 0)
     os.close(nothing)
     os.dup2(2, 1)
-    sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - open as long as the process
+    sys.stdin = open(os.devnull, encoding="utf-8")  # open as long as the process
     sys.stdout = sys.stderr
     return requests, events
 
@@ -109,7 +109,7 @@ def _work(inbox: Inbox, emit: EventWriter) -> None:
             if request.cancelled.is_set():
                 raise CancelledError("cancelled before it began")
             result = desk.do(request)
-        except Exception as error:  # noqa: BLE001 - whatever happens, the request ends
+        except Exception as error:  # whatever happens, the request ends
             text, kind = _explained(error)
             emit("failed", id=request.id, error=text, kind=kind, **desk.standing())
         else:

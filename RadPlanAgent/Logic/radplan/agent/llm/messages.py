@@ -133,7 +133,7 @@ class ReplyError(RuntimeError):
         What it cost nevertheless.
     """
 
-    def __init__(self, message: str, text: str = "", usage: Usage = Usage()) -> None:  # noqa: B008
+    def __init__(self, message: str, text: str = "", usage: Usage = Usage()) -> None:
         super().__init__(message)
         self.text = text
         self.usage = usage

@@ -14,6 +14,7 @@ are off by default, and the mouse.
 from __future__ import annotations
 
 import functools
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -55,8 +56,9 @@ def why_not() -> str:
         return f"rendering offscreen hangs; {needs}"
     if tried.returncode == 0:
         return ""
-    last = (tried.stderr.strip().splitlines() or [""])[-1]
-    return f"nothing can be rendered offscreen (exit code {tried.returncode}: {last}); {needs}"
+    last = re.sub(r"\x1b\[\d*m", "", (tried.stderr.strip().splitlines() or [""])[-1])
+    said = last.rpartition("| ")[2]  # without VTK's time, thread and file
+    return f"nothing can be rendered offscreen (exit code {tried.returncode}: {said}); {needs}"
 
 
 def _new_window(size: tuple[int, int]):

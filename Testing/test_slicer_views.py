@@ -25,6 +25,7 @@ import slicer
 
 from image_phantom import image_phantom
 from radplan.mrml.dose_colors import ISODOSE_PERCENT, PERCENT_COLORS
+from radplan.mrml.notes import RESEARCH_ONLY
 from radplan.mrml.read_segments import BINARY
 from radplan.mrml.runtime import headless_scene
 from radplan.mrml.scene import write_scene
@@ -443,6 +444,9 @@ def test_a_scene_file_opens_on_the_target_with_isodose_lines_and_the_whole_body(
     path = tmp_path / "plan.mrb"
     write_scene(path, case, dose, curves(), prescription_gy=PRESCRIPTION_GY)
     scene, *alive = read_scene(path, tmp_path / "unpacked")
+    lines = scene.GetFirstNodeByName(f"Dose - {RESEARCH_ONLY} isodoses")
+    names = lines.GetDisplayNode().GetColorNode()
+    assert names.GetColorName(len(ISODOSE_PERCENT) - 1) == "55.0 (110%)"
     for name in VIEWS:
         with SliceView(scene, name, SIZE) as view:
             picture, radii = view.picture(), np.linalg.norm(pixel_points(view), axis=-1)

@@ -192,6 +192,8 @@ class ShownPlan:
 
     def set_isodoses_visible(self, visible: bool) -> None:
         """Show or hide isodose lines."""
+        if visible == self._lines_visible:
+            return  # they follow their dose by themselves
         self._lines_visible = visible
         for role in self._doses:
             self._fill_isodoses(role)

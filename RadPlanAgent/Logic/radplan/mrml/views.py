@@ -67,7 +67,8 @@ def show_in(view: slicer.vtkMRMLSliceNode, seen: Seen) -> None:
     view.GetSliceToRAS().DeepCopy(seen.plane)
     width_px, height_px, _ = view.GetDimensions()
     height_mm = seen.size_mm[1]
-    view.SetFieldOfView(height_mm * width_px / height_px, height_mm, seen.size_mm[2])
+    width_mm = height_mm * width_px / max(height_px, 1)  # a view may have no size yet
+    view.SetFieldOfView(width_mm, height_mm, seen.size_mm[2])
     view.UpdateMatrices()
 
 

@@ -19,7 +19,6 @@ from radplan.audit import AuditLog, read_audit, verify_audit
 from radplan.errors import CancelledError, InputError
 from radplan.optimize import Objective
 from radplan.plan_history import PlanHistory, history_of
-from radplan.session_folder import step_to_dict
 from radplan.steering import (
     person,
     persons_actions,
@@ -30,6 +29,7 @@ from radplan.steering import (
     text_of,
     undo,
 )
+from radplan.stored_step import step_to_dict
 
 WHO = person("Dr Example")
 #: Loses the target, which nobody but a person may want.

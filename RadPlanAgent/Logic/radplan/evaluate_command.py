@@ -9,11 +9,11 @@ from .case_checks import bind
 from .dvh_command import read_dose_file
 from .errors import InputError
 from .evaluation import DoseEvaluator
+from .files import write_json
 from .io import load_case
 from .progress import ProgressReport, silent
 from .protocol_file import load_protocol
 from .scorecard import Scorecard
-from .session_folder import write_json
 
 
 def evaluate(

@@ -1,15 +1,16 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and JSON in them."""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .errors import InputError
 
@@ -99,3 +100,20 @@ def folder_written_by_rename(path: str | os.PathLike, replace: bool = False) -> 
             raise
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
+
+
+def write_json(path: Path, content: Mapping | list) -> None:
+    """Write JSON by rename; numbers that are not finite are refused."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    with written_by_rename(path) as file:
+        file.write(text.encode("utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; `InputError` naming the file if it is missing or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise InputError(f"{path}: is not JSON ({error}); it may be damaged") from None

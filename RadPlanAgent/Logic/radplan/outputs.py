@@ -9,13 +9,14 @@ import numpy as np
 
 from .case_file import load_case
 from .errors import InputError
+from .files import write_json
 from .io.nrrd import read_dose, write_dose
 from .metrics import dvh_table, write_dvh_csv
 from .mrml.runtime import SlicerMissingError
 from .mrml.scene import write_scene
 from .progress import ProgressReport
 from .session import PlanningSession
-from .session_folder import SessionFolder, write_json
+from .session_folder import SessionFolder
 
 
 def write_outputs(

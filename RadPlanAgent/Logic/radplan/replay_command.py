@@ -16,7 +16,8 @@ from .plan_history import CURRENT
 from .planners import llm_planner
 from .planning import PlanOutcome, repeat
 from .session import PlanningSession
-from .session_folder import SessionFolder, StoredStep
+from .session_folder import SessionFolder
+from .stored_step import StoredStep
 
 #: Budgets end a recording where they ended it; counting them anew would differ in seconds.
 _NO_BUDGETS = {"most_tokens": None, "most_seconds": None, "most_cost": None}

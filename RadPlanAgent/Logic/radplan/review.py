@@ -15,8 +15,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 from .errors import InputError
+from .files import read_json, write_json
 from .plan_history import CURRENT, history_of
-from .session_folder import SessionFolder, file_digests, read_json, write_json
+from .session_folder import SessionFolder, file_digests
 
 REVIEW = "review"
 REVIEW_FILE = "review.json"

@@ -24,8 +24,9 @@ from .plan_making import Plan, PlanMaker
 from .progress import CancelRequested, ProgressReport, check_cancelled, never, silent
 from .protocol import Protocol
 from .scorecard import Scorecard
-from .session_folder import SessionFolder, expectation_to_dict
+from .session_folder import SessionFolder
 from .session_settings import SessionSettings
+from .stored_step import expectation_to_dict
 
 #: How the outcome of a step that lost a target says so.
 COLLAPSE = "collapse"

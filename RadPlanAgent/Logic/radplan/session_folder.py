@@ -9,23 +9,20 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .agent.actions import action_from_dict, action_to_dict
-from .agent.assessment import assessment_from_dict
-from .agent.trajectory import ExpectationOutcome, Step
+from .agent.trajectory import Step
 from .audit import AuditLog, read_audit
 from .case import Case
 from .case_file import save_case
 from .errors import InputError
-from .files import written_by_rename
+from .files import read_json, write_json, written_by_rename
 from .metrics import StructureDose, dvh_table, write_dvh_csv
-from .optimize import Objective
-from .scorecard import Scorecard
+from .stored_step import StoredStep, step_from_dict, step_to_dict
 
 FORMAT = 1
 #: All that a session writes into its folder; whatever else is there belongs to the user.
@@ -48,48 +45,6 @@ _REQUIRED = (
     *("state", "planner", "protocol", "beams", "dose_grid"),
     *("settings", "engine", "fingerprint"),
 )
-#: Achieved values of a restored step may differ from the stored ones by this much (Gy, %, cc).
-RESTORE_TOLERANCE = 1e-2
-
-
-def write_json(path: Path, content: Mapping | list) -> None:
-    """Write JSON by rename; numbers that are not finite are refused."""
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    with written_by_rename(path) as file:
-        file.write(text.encode("utf-8"))
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON; `InputError` naming the file if it is missing or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise InputError(f"{path}: is not JSON ({error}); it may be damaged") from None
-
-
-@dataclass(frozen=True)
-class StoredStep:
-    """A step as read from its folder; `scorecard` is the stored one, as plain values."""
-
-    step: Step
-    fluence: np.ndarray
-    scorecard: dict
-    path: Path
-
-    def check(self, recomputed: Scorecard) -> None:
-        """Refuse a step whose stored scorecard is not what its fluence gives."""
-        for stored, goal in zip(
-            self.scorecard["goals"], recomputed.to_dict()["goals"], strict=True
-        ):
-            a, b = stored["achieved"], goal["achieved"]
-            if (a is None) != (b is None) or (a is not None and abs(a - b) > RESTORE_TOLERANCE):
-                raise InputError(
-                    f"{self.path}: {goal['structure']} {goal['metric']} was {a} when the step was "
-                    f"made and is {b} now; the case, protocol or dose engine has changed. Start a "
-                    "new session"
-                )
 
 
 @dataclass(frozen=True)
@@ -284,78 +239,3 @@ def file_digests(folder: Path) -> dict[str, str]:
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.iterdir())
     }
-
-
-def step_to_dict(step: Step) -> dict:
-    """A step for JSON, without its objectives and scorecard, which have files of their own."""
-    results = step.scorecard.evaluable
-    worst = min(results, key=lambda r: r.relative_margin, default=None)
-    return {
-        "index": step.index,
-        "base": step.base,
-        "phase": step.phase,
-        "move": step.move,
-        "title": step.title,
-        "actions": [
-            action_to_dict(a) | {"text": text}
-            for a, text in zip(step.actions, step.changes, strict=True)
-        ],
-        "outcome": step.outcome,
-        "kept": step.kept,
-        "goals_met": step.scorecard.goals_met,
-        "goals_total": len(results),
-        "worst_margin": ""
-        if worst is None
-        else f"{worst.goal.structure} {worst.goal.metric}: {worst.margin:+.2f} {worst.goal.unit}",
-        "solver": step.solver,
-        "seconds": round(step.seconds, 3),
-        "author": step.author,
-        "note": step.note,
-        "shortcoming": step.shortcoming,
-        "assessment": step.assessment.to_dict() if step.assessment else None,
-        "expectations": [expectation_to_dict(e) for e in step.expectations],
-    }
-
-
-def expectation_to_dict(outcome: ExpectationOutcome) -> dict:
-    """An expectation and what came of it, for JSON."""
-    return asdict(outcome) | {"held": outcome.held}
-
-
-def _expectation_from_dict(values: dict) -> ExpectationOutcome:
-    return ExpectationOutcome(**{k: v for k, v in values.items() if k != "held"})
-
-
-def step_from_dict(values: dict, objectives: list[dict]) -> Step:
-    """Read back what `step_to_dict` wrote; the scorecard is left to be computed anew."""
-    try:
-        actions, changes = [], []
-        for item in values["actions"]:
-            item = dict(item)
-            changes.append(item.pop("text"))
-            actions.append(action_from_dict(item))
-        return Step(
-            index=values["index"],
-            base=values["base"],
-            phase=values["phase"],
-            move=values["move"],
-            title=values["title"],
-            actions=tuple(actions),
-            changes=tuple(changes),
-            objectives=tuple(Objective(**o) for o in objectives),
-            scorecard=None,
-            outcome=values["outcome"],
-            kept=values["kept"],
-            solver=values["solver"],
-            seconds=values["seconds"],
-            # Sessions made before these were known lack them.
-            author=values.get("author", ""),
-            note=values.get("note", ""),
-            shortcoming=values.get("shortcoming", ""),
-            assessment=assessment_from_dict(values["assessment"])
-            if values.get("assessment")
-            else None,
-            expectations=tuple(_expectation_from_dict(e) for e in values.get("expectations", ())),
-        )
-    except (KeyError, TypeError) as error:
-        raise InputError(f"step {values.get('index')}: stored step is damaged ({error})") from None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ..session_folder import write_json
+from ..files import write_json
 from .optimizers import CaseBench
 from .scaling import ScalingBench
 

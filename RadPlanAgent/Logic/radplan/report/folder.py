@@ -18,7 +18,7 @@ import numpy as np
 
 from ..audit import verify_audit
 from ..errors import InputError
-from ..session_folder import read_json
+from ..files import read_json
 
 
 @dataclass(frozen=True)

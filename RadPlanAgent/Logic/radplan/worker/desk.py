@@ -28,7 +28,6 @@ from ..planning import (
     write_results,
 )
 from ..review import APPROVED, REJECTED, record_review
-from ..session_folder import step_to_dict
 from ..steering import (
     LONGEST_NAME,
     MOST_PREVIEW_ITERATIONS,
@@ -42,6 +41,7 @@ from ..steering import (
     text_of,
     undo,
 )
+from ..stored_step import step_to_dict
 from ..versions import versions
 from .fields import Fields
 from .inbox import Request

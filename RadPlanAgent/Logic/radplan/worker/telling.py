@@ -13,7 +13,8 @@ from ..metrics import dvh_table, write_dvh_csv
 from ..plan_making import Plan
 from ..planning import OpenSession
 from ..review import review_status
-from ..session_folder import SessionFolder, step_to_dict
+from ..session_folder import SessionFolder
+from ..stored_step import step_to_dict
 
 #: File of a step that a panel shows; made from its fluence, and no part of what is reviewed.
 DOSE_FILE = "dose.npy"

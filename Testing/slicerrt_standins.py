@@ -186,7 +186,7 @@ class StandInPlanNode(slicer.vtkMRMLFolderDisplayNode):
         beam.CreateDefaultDisplayNodes()
 
     def RemoveBeam(self, beam) -> None:
-        """.cxx:718: the beam alone; its transform and display stay."""
+        """.cxx:723: the beam alone; its transform and display stay."""
         self.GetScene().RemoveNode(beam)
 
     # Values (.h:190-246)

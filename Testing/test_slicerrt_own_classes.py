@@ -162,7 +162,7 @@ class TestSavedAndLoaded:
         assert node.GetAttribute("RadPlanAgent.Plan") == "1"
         assert node.GetDoseEngineName() == "An engine"
         assert node.GetReferenceVolumeNode().GetName() == "CT"
-        # SlicerRT cannot restore that it is a point of our choice (vtkMRMLRTPlanNode.cxx:760-769
+        # SlicerRT cannot restore that it is a point of our choice (vtkMRMLRTPlanNode.cxx:391-397
         # asks for a scene, which a node that is being read has not), but it stays where it is.
         assert node.GetIsocenterSpecification() == node.CenterOfTarget
         found = beam_nodes(node)

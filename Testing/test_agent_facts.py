@@ -145,6 +145,8 @@ def test_objective_values_of_an_analytic_dose() -> None:
         ("max_dvh", {"dose_gy": 30.0, "volume_percent": 10.0}, "V 70.0 %"),
         ("min_dvh", {"dose_gy": 90.5, "volume_percent": 95.0}, "V 9.5 %"),
         ("squared_overdosing", {"dose_gy": 30.0}, "D2% 98.0"),
+        ("squared_overdosing", {"dose_gy": 99.5}, "D2% 98.0, max 100.0"),
+        ("squared_overdosing", {"dose_gy": 102.0}, "D2% 98.0"),
         ("soft_maximum", {"dose_gy": 30.0}, "D2% 98.0"),
         ("squared_underdosing", {"dose_gy": 30.0}, "D98% 2.0"),
         ("squared_deviation", {"dose_gy": 30.0}, "D98% 2.0, D2% 98.0"),

@@ -189,7 +189,7 @@ def test_spill_in_one_direction() -> None:
         100 * (outside & parotid).sum() / parotid.sum()
     )
     assert "there inside Parotid_L" in falloff.sentence(TOKENS)
-    assert "outside the targets it covers" in falloff.sentence(TOKENS)
+    assert "; outside, it covers" in falloff.sentence(TOKENS)
 
 
 def test_conformity_is_that_of_the_definition() -> None:
@@ -317,6 +317,29 @@ def test_islands_apart_from_the_targets() -> None:
     assert island.distance_mm == pytest.approx(np.hypot(44, 26) - TARGET_RADIUS_MM, abs=3)
     assert "an island of" in spill.sentence(TOKENS)
     assert facts_of(uniform_dose()).spills[0].islands == ()
+
+
+def test_the_hottest_island_is_told_wherever_it_is() -> None:
+    """A large lukewarm island must not hide a small hot one under the skin."""
+    large, small = box((44, 26, -6), (52, 34, 6)), box((-60, -3, -3), (-54, 3, 3))
+    facts = facts_of(painted((large, 58.0), (small, 63.0)))
+    islands = facts.spills[0].islands
+    assert [round(i.peak_gy) for i in islands] == [58, 63]
+    assert islands[1].skin_mm is not None and islands[1].skin_mm < 8
+    sentence = facts.spills[0].sentence(TOKENS)
+    assert "peak 58.0 Gy" in sentence and "the hottest has 63.0 Gy, 34 mm right" in sentence
+    assert sentence.endswith("mm under the skin")
+    # It is the highest dose of all, too, and its place is told.
+    highest = facts.sentences(TOKENS)[0]
+    assert "in no structure, 3" in highest and "mm right of the targets, " in highest
+    assert facts_of(uniform_dose()).maximum_place is None
+
+
+def test_small_spots_are_summed_up_with_their_extreme() -> None:
+    spots = [(ball((x, 0, 0), 2.0), gy) for x, gy in ((-12, 65.0), (0, 66.5), (12, 65.5))]
+    text = "\n".join(facts_of(painted((ball((0, 12, 0), 4.0), 65.2), *spots)).sentences(TOKENS))
+    assert text.count("Hot spot above 107 %") == 2 - (spots[0][0].sum() * VOXEL_CC < 0.1)
+    assert "… and 3 smaller, " in text and "peak 66.5 Gy" in text
 
 
 def test_an_isodose_beside_its_target() -> None:

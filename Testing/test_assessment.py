@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from agent_cases import ball, ball_case, ball_protocol, box, uniform_dose
+from radplan.agent import briefing
 from radplan.agent.assessment import (
     ASSESSMENT_SCHEMA,
     MOST_ITEMS,
@@ -62,7 +63,8 @@ def test_a_verdict_cannot_be_better_than_the_scorecard(view):
     assert read.verdict == "improve"
     assert "contradicts the scorecard" in read.notes[0]
     worse = read_assessment(assessment(verdict="unacceptable"), view.structures, view.scorecard)
-    assert worse.verdict == "unacceptable"
+    assert worse.verdict == "unacceptable"  # it may be worse, but not without a word
+    assert worse.notes == ('verdict "unacceptable", though no must-goal is missed',)
     missed = replace(view.scorecard.goals[0], met=False, margin=-1.0, relative_margin=-0.02)
     bad = replace(view.scorecard, goals=(missed, *view.scorecard.goals[1:]))
     assert verdict_of(bad) == "unacceptable"
@@ -86,6 +88,26 @@ def test_a_bad_reply_is_told_what_to_repair(view, changed, words):
     with pytest.raises(RejectedReplyError) as caught:
         read_assessment(assessment(**changed), view.structures, view.scorecard)
     assert words in str(caught.value)
+
+
+def test_the_scorecard_stands_beside_what_a_model_says(view):
+    """False claims about goals are contradicted before the next voice reads them."""
+    kinds = (
+        ("OAR_1", "organ overdosed", "misses G4"),
+        ("SpinalCord", "organ overdosed", "its limits are met"),
+        ("PTV", "target underdosed", "its limits are met"),
+        ("PTV", "organ overdosed", "it is a target"),
+        ("OAR_1", "target underdosed", "it is no target"),
+    )
+    problems = [{"structure": s, "kind": k, "text": "It is all wrong."} for s, k, _ in kinds]
+    problems.append({"structure": "OAR_2", "kind": "spill", "text": "It is all wrong."})
+    reply = assessment(verdict="unacceptable", problems=problems)
+    read = read_assessment(reply, view.structures, view.scorecard)
+    text = briefing.assessment(view, read)
+    assert "Verdict: unacceptable [all must-goals are met]" in text
+    for structure, kind, words in kinds:
+        assert f"{structure}, {kind} [{words}]: It is all wrong." in text
+    assert "OAR_2, spill: It is all wrong." in text
 
 
 def test_long_replies_are_cut(view):
@@ -199,6 +221,24 @@ def test_claims_are_held_against_the_dose(paint, claimed, why):
         assert why in checked.notes[0]
     else:
         assert checked.held == (claimed,), checked.dropped
+
+
+@pytest.mark.parametrize(
+    ("conformity", "held"),
+    [
+        (0.95, {"good"}),
+        (0.847, {"good", "fair"}),  # by eye nobody can tell this from 0.85
+        (0.75, {"fair"}),
+        (0.62, {"fair", "poor"}),
+        (0.4, {"poor"}),
+    ],
+)
+def test_a_quality_next_to_a_border_may_be_called_either(conformity, held):
+    facts = facts_of(lambda dose: None)
+    spills = tuple(replace(s, conformity=conformity) for s in facts.spills)
+    claims = [made("conformity", "PTV_6000", "", q) for q in ("good", "fair", "poor")]
+    checked = check_claims(claims, replace(facts, spills=spills), TOKENS)
+    assert {claim.quality for claim in checked.held} == held
 
 
 def test_good_conformity_is_contradicted_where_dose_is_everywhere():

@@ -34,6 +34,19 @@ def test_every_organ_has_a_line_the_highest_burden_first(situation):
     assert "Gland" not in text
 
 
+def test_the_sum_that_a_better_plan_must_beat_is_told(situation):
+    card, protocol = situation.best.scorecard, situation.protocol
+    quality = plan_quality(card, protocol, situation.organs, situation.external)
+    text = burdens_text(view_of(situation))
+    parts = dict(re.findall(r"(inhomogeneity|nonconformity|missed goals) (\d\.\d{3})", text))
+    for name, value in parts.items():
+        assert float(value) == pytest.approx(dict(quality.burden_parts)[name], abs=6e-4)
+    assert {"inhomogeneity", "nonconformity", "missed goals"} == set(parts)
+    told, allowed = map(float, re.findall(r"(?:sum is|less than) (\d+\.\d{3})", text))
+    assert told == pytest.approx(quality.burden, abs=6e-4)
+    assert allowed == pytest.approx(0.997 * quality.burden, abs=6e-4)
+
+
 def with_dose(situation, outside_gy: float, inside_gy: float):
     """The situation with one dose in the target and another outside."""
     target = situation.structures.occupancies["PTV"].array()

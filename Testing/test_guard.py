@@ -164,6 +164,18 @@ def test_what_is_not_allowed_is_told_with_what_is(view, reply, words):
         assert name not in text.replace('Gland/mean_dose"', "").replace("SpinalCord/", "")
 
 
+def test_a_part_of_a_target_is_protected_as_its_target(phantom_cache, tmp_path):
+    """A GTV has no prescription of its own; what caps it starves the PTV around it."""
+    case = image_phantom(structure("GTV", TARGET, ball((0.0, 0.0, 0.0), 10.0)))
+    view = view_of(phantom_session(phantom_cache, tmp_path / "session", case).situation)
+    assert "GTV" in view.structures
+    cap = {"dose_gy": 40.0, "volume_percent": 50.0}
+    assert "push a target below" in rejected(view, add("GTV", "max_dvh", **cap))
+    assert "push a target below" in rejected(view, add("GTV", "mean_dose"))
+    assert check_plan(plan(add("GTV", "squared_underdosing", dose_gy=51.0)), view).actions
+    assert check_plan(plan(add("GTV", "squared_overdosing", dose_gy=53.0)), view).actions
+
+
 def test_the_range_that_a_refusal_tells_is_allowed(view):
     for objective in (CORD, OVER, UNDER):
         told = rejected(view, change_dose(objective, 0.0)).rpartition(": from ")[2]

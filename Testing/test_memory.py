@@ -127,6 +127,22 @@ def test_expectations_are_held_against_what_happened(session):
     assert "expected: 0 of 1 came true; G4 expected better, was worse" in text
 
 
+def test_the_first_kept_step_is_told_once(session):
+    """While it is the only one on the first plan, it says what the best plan gained."""
+    text = memory_text(view_of(made_up(session.situation, STEPS[0])))
+    assert "Best plan against the first plan" not in text
+    later = memory_text(view_of(made_up(session.situation, STEPS[0])), 0)
+    assert "Best plan against the first plan" in later
+
+
+def test_expecting_the_same_twice_counts_once(session):
+    situation = made_up(session.situation, STEPS[0])
+    step = situation.steps[1]
+    twice = replace(step, expectations=step.expectations * 2)
+    situation = replace(situation, steps=(situation.steps[0], twice), best=twice)
+    assert "expected: 1 of 1 came true" in memory_text(view_of(situation))
+
+
 def test_only_what_changed_is_told(session):
     text = memory_text(view_of(made_up(session.situation, STEPS[0])))
     assert "did: G4 OAR_1 mean" in text
@@ -172,7 +188,7 @@ def test_new_verdicts_and_must_goals_are_always_told(session):
     parts = text.split("; ")
     assert parts[0] == f"G{count + 2} OAR_1 V31Gy 49.980 → 50.020 % now MISSED"
     assert parts[1] == f"G{count + 1} OAR_1 V30Gy 30.0 → 31.0 % worse"
-    assert parts[-2:] == [f"{count - MOST_GOALS + 2} smaller changes", "1 goals the same"]
+    assert parts[-2:] == [f"{count - MOST_GOALS + 2} smaller changes", "1 goal the same"]
     assert len(parts) == MOST_GOALS + 2
 
 
@@ -180,7 +196,7 @@ def test_goals_of_one_value_are_told_once(session):
     goals = [volume_goal(30, 30.0), volume_goal(30, 45.0), volume_goal(40, 30.0)]
     situation = with_goals(session.situation, goals, [25.0, 25.0, 10.0], [35.0, 35.0, 10.0])
     assert told(situation) == (
-        "G1/G2 OAR_1 V30Gy 25.0 → 35.0 % worse, G1 now MISSED; 1 goals the same"
+        "G1/G2 OAR_1 V30Gy 25.0 → 35.0 % worse, G1 now MISSED; 1 goal the same"
     )
 
 

@@ -142,6 +142,8 @@ def read_assessment(value: dict, structures: Sequence[str], scorecard: Scorecard
     elif VERDICTS.index(said) < VERDICTS.index(allowed):
         notes.append(f'verdict "{said}" contradicts the scorecard: it is "{allowed}"')
         verdict = allowed
+    elif said == "unacceptable" and scorecard.must_met:
+        notes.append(f'verdict "{said}", though no must-goal is missed')
     return Assessment(
         verdict, tuple(problems[:MOST_ITEMS]), tuple(directions[:MOST_ITEMS]), "llm", tuple(notes)
     )

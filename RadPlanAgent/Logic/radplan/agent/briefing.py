@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite
 
+from ..case import StructureType
 from ..optimize import OBJECTIVE_FUNCTIONS
 from ..resources import resource_path
 from .anatomy import anatomy_facts, anatomy_text
-from .assessment import PROBLEM_KINDS, Assessment
+from .assessment import PROBLEM_KINDS, Assessment, Problem
 from .burden_facts import burdens_text
 from .facts import dvh_text, protocol_text, scorecard_text
 from .guard import LARGEST_LEVEL_STEP, MOST_ACTIONS
@@ -54,6 +55,8 @@ FUNCTION_WORDS = {
     "max_dvh": "volume above a level beyond what is allowed",
     "min_dvh": "volume below a level beyond what is allowed",
 }
+#: Which goals bear on a kind of problem: those that limit a structure from below, or from above.
+_LIMITED_BY = {"target underdosed": ">=", "target overdosed": "<=", "organ overdosed": "<="}
 
 
 def prompt(name: str, **values: str) -> str:
@@ -108,15 +111,37 @@ def burdens(view: View) -> str:
     return section("Burden of organs", burdens_text(view))
 
 
-def assessment(seen: Assessment, title: str = "Assessment of the best plan") -> str:
-    """What an evaluator says of the best plan."""
-    lines = [f"Verdict: {seen.verdict}"]
+def assessment(view: View, seen: Assessment, title: str = "Assessment of the best plan") -> str:
+    """What an evaluator says of the best plan, with what the scorecard has on it in brackets."""
+    met = "all must-goals are met" if view.scorecard.must_met else "must-goals are missed"
+    lines = [f"Verdict: {seen.verdict} [{met}]"]
     lines += [
-        f"{number}. {p.structure}, {p.kind}: {p.text}"
+        f"{number}. {p.structure}, {p.kind}{_goals_of(p, view)}: {p.text}"
         for number, p in enumerate(seen.problems, start=1)
     ]
     lines += [f"- {direction}" for direction in seen.directions]
     return section(title, "\n".join(lines))
+
+
+def _goals_of(problem: Problem, view: View) -> str:
+    """What the scorecard has on a problem, in brackets; empty if nothing."""
+    op = _LIMITED_BY.get(problem.kind)
+    if op is None:
+        return ""
+    targets = view.situation.case.of_type(StructureType.TARGET)
+    structure = view.structure_of(problem.structure)
+    is_target = structure in {view.tokens.token(s.name) for s in targets}
+    if is_target != problem.kind.startswith("target"):
+        return f" [it is {'a' if is_target else 'no'} target]"
+    own = [
+        r
+        for r in view.scorecard.evaluable
+        if r.goal.op == op and r.goal.structure == problem.structure
+    ]
+    missed = [view.goals.token(r.goal) for r in own if not r.met]
+    if missed:
+        return f" [misses {', '.join(missed)}]"
+    return " [its limits are met]" if own else ""
 
 
 def captions(references: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from ..geometry import Occupancy
 from ..protocol import ClinicalGoal
 from .facts import table
-from .quality import organ_burden
+from .quality import BURDEN_TOLERANCE, organ_burden, plan_quality
 from .view import View
 
 #: Parts of an organ smaller than this have no mean worth telling, cc.
@@ -32,6 +32,7 @@ def burdens_text(view: View) -> str:
         rows.append((now, [token, f"{now:.3f}", f"{then:.3f}"]))
     rows.sort(key=lambda row: -row[0])
     lines = [table(["organ", "burden now", "in the first plan"], [row for _, row in rows])]
+    lines.append(_total(view))
     lines += [
         text
         for r in view.situation.best.scorecard.goals
@@ -39,6 +40,19 @@ def burdens_text(view: View) -> str:
         if (text := _parts(view, r.goal))
     ]
     return "\n".join(lines)
+
+
+def _total(view: View) -> str:
+    """What the organs' burdens are summed up with when two plans are compared, and the sum."""
+    s = view.situation
+    quality = plan_quality(s.best.scorecard, s.protocol, tuple(s.organs), s.external)
+    organs = set(s.organs)
+    others = [f"{n} {part:.3f}" for n, part in quality.burden_parts if n not in organs and part]
+    allowed = quality.burden * (1 - BURDEN_TOLERANCE)
+    return (
+        f"With {', '.join(others)} the sum is {quality.burden:.3f}; where nothing else decides, a "
+        f"better plan has less than {allowed:.3f}"
+    )
 
 
 def _parts(view: View, goal: ClinicalGoal) -> str:

@@ -56,7 +56,7 @@ def goals_text(before: Step, after: Step, view: View) -> str:
         parts.append(f"{sum(c.goals for c in others[told:])} smaller changes")
     same = len(after.scorecard.evaluable) - sum(c.goals for c in changes)
     if same:
-        parts.append(f"{same} goals the same")
+        parts.append(f"{same} goal{'s' if same > 1 else ''} the same")
     return "; ".join(parts) or "nothing changed"
 
 

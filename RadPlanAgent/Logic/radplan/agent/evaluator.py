@@ -235,7 +235,7 @@ def evaluator_messages(
             case_text,
             briefing.scorecard(view),
             facts.text,
-            briefing.assessment(by_numbers, "By numbers"),
+            briefing.assessment(view, by_numbers, "By numbers"),
             section("By pictures", claims),
         )
     )

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ..case import StructureType
 from ..errors import InputError
 from ..optimize import OBJECTIVE_FUNCTIONS, Objective
 from .actions import (
@@ -368,7 +369,7 @@ def _starved_targets(
     unchanged = {(o.id, o.dose_gy) for o in before}
     known = {o.id: o for o in before}
     for objective in after:
-        prescribed_gy = view.protocol.prescription_gy.get(view.structure_of(objective.structure))
+        prescribed_gy = _prescribed_gy(view.structure_of(objective.structure), view)
         if prescribed_gy is None or (objective.id, objective.dose_gy) in unchanged:
             continue
         if objective.function in _RAISES_DOSE or objective.dose_map is not None:
@@ -381,6 +382,21 @@ def _starved_targets(
                 f"{prescribed_gy:g} Gy; an objective on a target needs at least that level"
                 f"{allowed}"
             )
+
+
+def _prescribed_gy(structure: str, view: View) -> float | None:
+    """What a structure is prescribed; None if it is no target.
+
+    A target without a prescription of its own, as a GTV, is part of one that has: of which one is
+    not asked, so it counts as the lowest.
+    """
+    prescription_gy = view.protocol.prescription_gy
+    if structure in prescription_gy:
+        return prescription_gy[structure]
+    targets = view.situation.case.of_type(StructureType.TARGET)
+    if structure in {view.tokens.token(s.name) for s in targets}:
+        return min(prescription_gy.values())
+    return None
 
 
 # What was tried before ---------------------------------------------------------------------------

@@ -166,7 +166,8 @@ class LlmPlanner:
         except GivenUpError as error:
             return self._by_rules(situation, f"the language model: {error}", assessment)
         if plans[0].stop:
-            return Stop(f"the language model sees nothing worth trying: {plans[0].stop_reason}")
+            reason = plans[0].stop_reason.rstrip(" .")
+            return Stop(f"the language model sees nothing worth trying: {reason}")
         return self._best_of([_proposal(p, situation, assessment) for p in plans])
 
     def preview(self, situation: Situation) -> list[tuple[str, list[Message]]]:
@@ -215,7 +216,7 @@ class LlmPlanner:
                 facts.text,
                 briefing.objectives(view),
                 briefing.burdens(view),
-                briefing.assessment(seen),
+                briefing.assessment(view, seen),
                 section("Memory", memory_text(view, self.settings.memory)),
                 *([briefing.captions([r.name for r in pictured])] if pictured else ()),
                 section("Task", task),

@@ -39,7 +39,8 @@ def memory_text(view: View, length: int = LENGTH) -> str:
     older, recent = tried[: max(0, len(tried) - length)], tried[-length:] if length else []
     if older:
         lines += ["", "Older steps, condensed:", *_condensed(older, view)]
-    if tried and best.index:
+    # One step on the first plan tells the same itself.
+    if tried and best.index and not (best.base == 0 and best in recent):
         first = view.steps[0]
         lines += ["", f"Best plan against the first plan: {goals_text(first, best, view)}"]
         lines += _elsewhere(first, best, view)
@@ -65,7 +66,8 @@ def _told(step: Step, view: View) -> list[str]:
         lines.append(f"  changed: {change}{reason}")
     lines.append(f"  did: {goals_text(base, step, view)}")
     lines += _elsewhere(base, step, view)
-    seen = [e for e in step.expectations if e.observed]
+    # Several actions may expect the same.
+    seen = {(e.goal, e.effect): e for e in step.expectations if e.observed}.values()
     wrong = [e for e in seen if not e.held]
     if seen:
         lines.append(f"  expected: {len(seen) - len(wrong)} of {len(seen)} came true")

@@ -122,8 +122,9 @@ def present_dose(
     """What a structure gets of what an objective limits, to be read beside level and volume.
 
     Of a DVH objective the volume that gets at least its level (or the levels of its voxels), of
-    what counts above a level D2%, of what counts below it D98%, of what counts on both sides
-    both; the generalized mean of gEUD, else the mean.
+    what counts above a level D2% (and the maximum, if only that is near or above the level), of
+    what counts below it D98%, of what counts on both sides both; the generalized mean of gEUD,
+    else the mean.
 
     Parameters
     ----------
@@ -137,12 +138,14 @@ def present_dose(
     function = objective.function
     if objective.volume_percent is not None:
         return f"V {100 * float(share[dose_gy >= level_gy].sum()):.1f} %"
-    low, high = (
-        f"D{percent:g}% {dose_at_volume(dose_gy, share, percent):.1f}"
-        for percent in (100 - NEAR_MAXIMUM_PERCENT, NEAR_MAXIMUM_PERCENT)
-    )
+    ends = (100 - NEAR_MAXIMUM_PERCENT, NEAR_MAXIMUM_PERCENT)
+    doses_gy = [dose_at_volume(dose_gy, share, percent) for percent in ends]
+    low, high = (f"D{p:g}% {gy:.1f}" for p, gy in zip(ends, doses_gy, strict=True))
     if function in _NEAR_MAXIMUM:
-        return high
+        near_level_gy = (1 - NEAR_SHARE) * float(np.min(level_gy))
+        hottest_gy = float(dose_gy.max())
+        only_hottest = doses_gy[1] < near_level_gy <= hottest_gy
+        return f"{high}, max {hottest_gy:.1f}" if only_hottest else high
     if function in _NEAR_MINIMUM:
         return low
     if function in _BOTH_ENDS:

@@ -160,18 +160,18 @@ def _cuts(case: Case, facts: SpatialFacts, tokens: StructureTokens) -> Iterator[
     worst = [spots[0] for p in facts.hot_levels_percent if (spots := facts.hot_spots_above(p))]
     if worst:
         spot = worst[-1]  # of the highest level
-        title = f"the largest hot spot above {spot.level_percent:g} %"
+        title = f"the hot spot above {spot.level_percent:g} %"
         yield _spot(spot.peak_mm, title)
     else:
         yield _spot(facts.maximum_mm, "the highest dose")
     if facts.cold_spots:
         coldest = facts.cold_spots[0]
         target = tokens.token(coldest.target)
-        yield _spot(coldest.lowest_mm, f"the largest cold spot of {target}")
+        yield _spot(coldest.lowest_mm, f"the cold spot of {target}")
     spill = facts.spills[0]
     isodose = f"{spill.percent:g} % of {spill.prescription_gy:g} Gy"
     if spill.islands and spill.islands[0].distance_mm >= max(spill.reach_mm, LEAST_REACH_MM):
-        yield _spot(spill.islands[0].center_mm, f"the largest island of {isodose}")
+        yield _spot(spill.islands[0].center_mm, f"the island of {isodose}")
     elif spill.reach_point_mm is not None and spill.reach_mm >= LEAST_REACH_MM:
         yield _spot(spill.reach_point_mm, f"the furthest reach of {isodose}")
 

@@ -103,6 +103,7 @@ def spatial_facts(
             for target, prescribed_gy in scene.prescription_gy.items()
             if prescribed_gy < highest_gy
         ),
+        _maximum_place(scene, in_body, hottest),
     )
 
 
@@ -384,7 +385,7 @@ def _spill(
         some = points_mm(some_indices, scene.grid)
         offsets = some - border.nearest(some)[1]
         neighbours = _neighbours(scene, outside, targets, in_targets, some_indices, offsets)
-        islands = tuple(_island(region, in_body, border) for region in apart)
+        islands = tuple(_island(scene, region, in_body, border) for region in apart)
         shares = direction_shares(offsets)
         by_direction = tuple(
             (word, 100 * share)
@@ -420,7 +421,7 @@ def _edge_mm(isodose: np.ndarray, outside: np.ndarray, grid: Grid) -> np.ndarray
     return points_mm(np.argwhere(edge if edge.any() else outside), grid)
 
 
-def _island(region: _Region, in_body: np.ndarray, targets: Border) -> Island:
+def _island(scene: _Scene, region: _Region, in_body: np.ndarray, targets: Border) -> Island:
     center = region.center_mm
     return Island(
         region.volume_cc,
@@ -428,7 +429,16 @@ def _island(region: _Region, in_body: np.ndarray, targets: Border) -> Island:
         tuple(map(float, center)),
         targets.gap_mm(region.border),
         direction_words(center - targets.nearest(center)[1]),
+        _skin_mm(scene, region),
     )
+
+
+def _maximum_place(scene: _Scene, in_body: np.ndarray, hottest: tuple[int, ...]) -> Island | None:
+    """Where the hottest voxel is, seen from the targets; None in one of them."""
+    if scene.in_target[hottest] >= 0.5:
+        return None
+    voxel = _Region(scene.grid, tuple(map(int, hottest)), np.ones((1, 1, 1), bool))
+    return _island(scene, voxel, in_body, Border(scene.in_target >= 0.5, scene.grid))
 
 
 def _nearest_organ(scene: _Scene, point: np.ndarray) -> tuple[str, float]:

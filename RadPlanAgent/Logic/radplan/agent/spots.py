@@ -17,6 +17,8 @@ from .tokens import StructureTokens
 MOST_SPOTS = 4
 #: Structures and directions told of a spill.
 MOST_PARTS = 3
+#: Smaller spots are summed up, but for the largest.
+LEAST_TOLD_CC = 0.1
 #: Regions nearer than this to an organ are next to it.
 NEXT_TO_MM = 1.0
 #: What goes less far in a direction is not said to go there.
@@ -176,6 +178,8 @@ class Island:
         Gap between it and the nearest target.
     direction : tuple of str
         Where its centre lies, seen from the nearest point of the targets.
+    skin_mm : float or None
+        Distance from what is not body; None where that is far.
     """
 
     volume_cc: float
@@ -183,6 +187,12 @@ class Island:
     center_mm: Triple
     distance_mm: float
     direction: tuple[str, ...]
+    skin_mm: float | None = None
+
+    @property
+    def where(self) -> str:
+        """Its place in a few words."""
+        return f"{self.distance_mm:.0f} mm {direction_text(self.direction)}{_skin(self.skin_mm)}"
 
 
 @dataclass(frozen=True)
@@ -289,14 +299,16 @@ class Spill:
                 f"{number(s.percent, 2)} % of {tokens.token(s.structure)}"
                 for s in self.covered[:MOST_PARTS]
             )
-            text += f"; outside the targets it covers {parts}"
+            text += f"; outside, it covers {parts}"
         if self.islands:
             first = self.islands[0]
+            hottest = max(self.islands, key=lambda island: island.peak_gy)
             more = f" and {len(self.islands) - 1} smaller" if len(self.islands) > 1 else ""
+            if hottest is not first:
+                more += f", of which the hottest has {hottest.peak_gy:.1f} Gy, {hottest.where}"
             text += (
                 f"; apart from the targets an island of {number(first.volume_cc, 2)} cc, peak "
-                f"{first.peak_gy:.1f} Gy, {first.distance_mm:.0f} mm "
-                f"{direction_text(first.direction)}{more}"
+                f"{first.peak_gy:.1f} Gy, {first.where}{more}"
             )
         return text
 
@@ -316,6 +328,8 @@ class SpatialFacts:
         The hottest voxel of the body, LPS (x, y, z).
     maximum_in : tuple of str
         Targets and organs that hold it.
+    maximum_place : Island or None
+        Where it lies, if in no target.
     hot_levels_percent : tuple of float
         Levels that hot spots were looked for at.
     cold_level_percent : float
@@ -340,6 +354,7 @@ class SpatialFacts:
     cold_spots: tuple[ColdSpot, ...]
     spills: tuple[Spill, ...]
     lower_hot_spots: tuple[tuple[str, tuple[HotSpot, ...]], ...] = ()
+    maximum_place: Island | None = None
 
     @property
     def maximum_percent(self) -> float:
@@ -357,6 +372,10 @@ class SpatialFacts:
             f"Highest dose {self.maximum_gy:.1f} Gy ({self.maximum_percent:.1f} % of "
             f"{self.prescription_gy:g} Gy), in {where}"
         ]
+        if self.maximum_place is not None:
+            place = self.maximum_place
+            way = direction_text(place.direction)
+            lines[0] += f", {place.distance_mm:.0f} mm {way} of the targets{_skin(place.skin_mm)}"
         for level in self.hot_levels_percent:
             spots = self.hot_spots_above(level)
             lines += _listed(spots, tokens, f"No hot spot above {level:g} %")
@@ -375,12 +394,21 @@ def _listed(
 ) -> list[str]:
     if not spots:
         return [none]
-    lines = [spot.sentence(tokens) for spot in spots[:MOST_SPOTS]]
-    rest = spots[MOST_SPOTS:]
+    told = [s for k, s in enumerate(spots[:MOST_SPOTS]) if not k or s.volume_cc >= LEAST_TOLD_CC]
+    lines = [spot.sentence(tokens) for spot in told]
+    rest = spots[len(told) :]
     if rest:
         total = number(sum(s.volume_cc for s in rest), 2)
-        lines.append(f"… and {len(rest)} smaller ones, {total} cc in all")
+        if isinstance(rest[0], HotSpot):
+            extreme = f"peak {max(s.peak_gy for s in rest):.1f} Gy"
+        else:
+            extreme = f"lowest {min(s.lowest_gy for s in rest):.1f} Gy"
+        lines.append(f"… and {len(rest)} smaller, {total} cc in all, {extreme}")
     return lines
+
+
+def _skin(skin_mm: float | None) -> str:
+    return "" if skin_mm is None else f", {skin_mm:.0f} mm under the skin"
 
 
 def _seen_from_center(direction: tuple[str, ...], offset_mm: Triple) -> str:

@@ -30,6 +30,8 @@ MOST_CLAIMS = 8
 NEAR_MM = 10.0
 #: Conformity (TV²/(T·V) of the 95 % isodose) from which on it is good, and fair; else it is poor.
 GOOD, FAIR = 0.85, 0.60
+#: This near to such a border nobody can tell by eye on which side it is.
+BLURRED = 0.05
 
 CLAIMS_SCHEMA = object_schema(
     claims=list_schema(
@@ -192,7 +194,8 @@ def _other_conformity(claim: Claim, name: str, facts: SpatialFacts) -> str:
     conformities = [s.conformity for s in facts.spills[:-1] if not name or name in s.targets]
     if not conformities:
         return f"{claim.structure} is no target"
-    if all(_quality(c) != claim.quality for c in conformities):
+    seen = {_quality(c + blur) for c in conformities for blur in (-BLURRED, 0.0, BLURRED)}
+    if claim.quality not in seen:
         values = " and ".join(f"{c:.2f}, {_quality(c)}" for c in conformities)
         return f"conformity of the 95 % isodose is {values}"
     return ""

@@ -195,6 +195,7 @@ def test_every_object_says_research_and_unapproved(folder):
     assert (dose.BitsAllocated, dose.DoseUnits, dose.DoseType) == (16, "GY", "PHYSICAL")
     overview = dose.PlanOverviewSequence[0]
     assert overview.NumberOfFractionsIncluded == 25
+    assert overview.TreatmentSite == "" and "TreatmentSiteCodeSequence" in overview
     assert overview.PrescriptionOverviewSequence[0].TotalPrescriptionDose == 50
 
 

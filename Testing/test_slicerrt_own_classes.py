@@ -30,6 +30,7 @@ from vtkmodules.vtkCommonMath import vtkMatrix4x4
 
 from image_phantom import GRID, coordinates, image_phantom
 from radplan.influence.fields import beam_rotation, target_points_mm
+from radplan.io.dicom_write import write_dicom_plan
 from radplan.mrml.dvh import add_dvh_nodes
 from radplan.mrml.hierarchy import add_study, place
 from radplan.mrml.rt_influence import influence_from_beams
@@ -353,6 +354,49 @@ class TestHistograms:
         assert parameters.GetChartNode().GetXAxisTitle() == "Dose [GY]"
         other = logic.AddDvhToChart(parameters.GetChartNode(), theirs(parameters, "Cord"))
         assert other.GetLineStyle() == slicer.vtkMRMLPlotSeriesNode.LineStyleSolid
+
+
+class TestDicom:
+    """SlicerRT's DICOM-RT reader on the files that we write."""
+
+    @pytest.fixture
+    def files(self, tmp_path):
+        folder = tmp_path / "plan"
+        write_dicom_plan(image_phantom(), ball_dose(), folder, fractions=25)
+        return folder
+
+    def reader(self, file):
+        try:
+            module = own_module("vtkSlicerDicomRtImportExportModuleLogic")
+        except ImportError as error:
+            pytest.skip(str(error))
+        reader = module.vtkSlicerDicomRtReader()
+        reader.SetFileName(str(file))
+        reader.Update()
+        return reader
+
+    def test_structures_arrive(self, files):
+        reader, case = self.reader(files / "RTSTRUCT.dcm"), image_phantom()
+        assert reader.GetLoadRTStructureSetSuccessful()
+        count = reader.GetNumberOfRois()
+        assert tuple(reader.GetRoiName(i) for i in range(count)) == case.names
+        assert [reader.GetRoiNumber(i) for i in range(count)] == list(range(1, count + 1))
+        for index, structure in enumerate(case.structures):
+            inside = structure.occupancy.array() > 0.5
+            x, y, z = (axis[inside] for axis in coordinates())
+            found = reader.GetRoiPolyData(index).GetBounds()
+            expected = (-x.max(), -x.min(), -y.max(), -y.min(), z.min(), z.max())
+            # Outlines run around the voxels, in the plane.
+            grown = np.array((-2.5, 2.5, -2.5, 2.5, 0.0, 0.0))
+            np.testing.assert_allclose(found, expected + grown, atol=0.7)
+
+    def test_the_dose_arrives(self, files):
+        reader = self.reader(files / "RTDOSE.dcm")
+        assert reader.GetLoadRTDoseSuccessful()
+        assert reader.GetDoseUnits() == "GY"
+        assert reader.GetPixelSpacing() == (5.0, 5.0)
+        highest_gy = float(ball_dose().dose_gy.max())
+        assert float(reader.GetDoseGridScaling()) == pytest.approx(highest_gy / 65535, rel=1e-4)
 
 
 def sampled(name: str):

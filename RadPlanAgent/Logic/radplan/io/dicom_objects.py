@@ -397,6 +397,8 @@ def _overview(fractions: int, prescriptions: Sequence[Prescription]) -> Dataset:
     return _item(
         PlanOverviewIndex=1,
         RTPlanLabel="RESEARCH ONLY",
+        TreatmentSite="",  # must be there, may be empty (type 2)
+        TreatmentSiteCodeSequence=[],
         NumberOfFractionsIncluded=fractions,
         PrescriptionOverviewSequence=[
             _item(TotalPrescriptionDose=float(p.dose_gy), EntityLongLabel=p.target)

@@ -287,8 +287,10 @@ class StandInBeamNode(slicer.vtkMRMLModelNode):
         triplets = (np.asarray(values, float), (np.asarray(i, int), np.asarray(j, int)))
         self._matrix = sparse.coo_matrix(triplets, shape=(rows, columns)).tocsc()
         self._matrix.sum_duplicates()
-        self._dose_grid_dim = tuple(dose_grid_dim or (-1, -1, -1))
-        self._dose_grid_spacing = tuple(dose_grid_spacing or (-1.0, -1.0, -1.0))
+        dim = (-1, -1, -1) if dose_grid_dim is None else dose_grid_dim
+        spacing = (-1.0, -1.0, -1.0) if dose_grid_spacing is None else dose_grid_spacing
+        self._dose_grid_dim = tuple(int(n) for n in dim)
+        self._dose_grid_spacing = tuple(float(s) for s in spacing)
 
     def GetDoseInfluenceMatrixRowCount(self) -> int:
         return self._matrix.shape[0]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import slicer
 
 from ..errors import InputError
+from .rt_influence import dose_image_grid
 from .rt_plan import beam_nodes, require_slicerrt
 
 
@@ -40,7 +41,8 @@ def compute_matrices(plan: slicer.vtkMRMLRTPlanNode, engine_name: str) -> None:
     Raises
     ------
     InputError
-        If the engine is unknown or gives no matrices, said an error, or left a beam without one.
+        If the engine is unknown or gives no matrices, its dose grid could not be placed (see
+        `dose_image_grid`), it said an error, or left a beam without a matrix.
     """
     require_slicerrt()
     known = inverse_engines()
@@ -58,6 +60,7 @@ def compute_matrices(plan: slicer.vtkMRMLRTPlanNode, engine_name: str) -> None:
         node.SetDoseInfluenceMatrixFromTriplets(0, 0, [], [], [])
     if plan.GetDoseEngineName() != engine_name:
         plan.SetDoseEngineName(engine_name)
+    dose_image_grid(plan)  # what could not be read afterwards is not computed
     logic = slicer.qSlicerDoseEngineLogic()
     logic.setMRMLScene(plan.GetScene())
     error = logic.calculateDoseInfluenceMatrix(plan)

@@ -60,12 +60,13 @@ def test_rings_lie_at_their_distance(single):
     axes = single.occupancies["PTV"].grid.axes_mm
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     inside = points[target]
-    for index, (near, far, share) in enumerate(RINGS, start=1):
+    for index, (near, far, share, hottest_share) in enumerate(RINGS, start=1):
         name = f"zRing{index}_PTV"
         if name not in single.occupancies:
             continue  # thinner than a voxel of this coarse grid
         level_gy = single.ring_level_gy[name]
         assert level_gy == pytest.approx(share * 50.0)
+        assert single.ring_hottest_gy[name] == pytest.approx(hottest_share * 50.0)
         some = points[array(single, name) > 0][::97]
         distance = np.linalg.norm(some[:, None] - inside[None], axis=-1).min(axis=1)
         assert (distance > near).all()
@@ -76,6 +77,15 @@ def test_levels_fall_with_the_distance(double):
     for target in ("PTV_High", "PTV"):
         levels = [v for k, v in double.ring_level_gy.items() if k.endswith(f"_{target}")]
         assert levels == sorted(levels, reverse=True)
+
+
+def test_no_voxel_far_from_targets_may_be_as_hot_as_a_target(double):
+    assert set(double.ring_hottest_gy) == set(double.ring_level_gy)
+    for target in ("PTV_High", "PTV"):
+        caps = [v for k, v in double.ring_hottest_gy.items() if k.endswith(f"_{target}")]
+        assert caps == sorted(caps, reverse=True)
+    for name, hottest_gy in double.ring_hottest_gy.items():
+        assert hottest_gy > double.ring_level_gy[name]
 
 
 def test_free_parts(single, double):

@@ -187,8 +187,12 @@ def helper_words() -> str:
     """What the names of helper structures mean, in one line."""
     rings = ", ".join(
         f"{ring_name(number, '').rstrip('_')} "
-        + (f"{near:g}-{far:g} mm" if isfinite(far) else f"beyond {near:g} mm")
-        for number, (near, far, _) in enumerate(RINGS, start=1)
+        + (
+            f"{ring.near_mm:g}-{ring.far_mm:g} mm"
+            if isfinite(ring.far_mm)
+            else f"beyond {ring.near_mm:g} mm"
+        )
+        for number, ring in enumerate(RINGS, start=1)
     )
     free, core, shell = (name("...") for name in (overlap_free_name, core_name, shell_name))
     return (

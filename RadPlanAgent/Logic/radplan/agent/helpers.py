@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,17 +11,37 @@ from ..case import Case, StructureType
 from ..geometry import Grid, Occupancy, distance_mm
 from ..protocol import Protocol
 
-#: Rings around a target: distance from it, mm, and the share of its prescription wanted there.
+
+class Ring(NamedTuple):
+    """Normal tissue at a distance from a target.
+
+    Parameters
+    ----------
+    near_mm, far_mm : float
+        Distance from the target.
+    share : float
+        Of the target's prescription: the dose wanted there.
+    hottest_share : float
+        Of the highest prescription: what no voxel should exceed.
+    """
+
+    near_mm: float
+    far_mm: float
+    share: float
+    hottest_share: float
+
+
 #: Levels follow the fall-off that 7 to 9 static fields reach (near the target 10 % per 3 mm).
-#: The first is only a cap: at its edge a target must not be pulled down.
-RINGS: tuple[tuple[float, float, float], ...] = (
-    (0.0, 3.0, 1.02),
-    (3.0, 10.0, 0.95),
-    (10.0, 20.0, 0.75),
-    (20.0, 40.0, 0.55),
-    (40.0, np.inf, 0.40),
+#: The first is only a cap: at its edge a target must not be pulled down. Hot islands far from all
+#: targets, as under the skin where beams enter, cost an average next to nothing, hence the last
+#: number: it is above what plans without such islands have there.
+RINGS = (
+    Ring(0.0, 3.0, 1.02, 1.10),
+    Ring(3.0, 10.0, 0.95, 1.10),
+    Ring(10.0, 20.0, 0.75, 1.00),
+    Ring(20.0, 40.0, 0.55, 0.85),
+    Ring(40.0, np.inf, 0.40, 0.75),
 )
-NEAR_RINGS = 2
 #: Dose can fall from one prescription level to a lower one only over some distance: up to this far
 #: from a higher target, a lower target is held to the higher prescription.
 LEVEL_GRADIENT_MM = 10.0
@@ -40,6 +61,8 @@ class PlanningStructures:
         For each helper that is a part of one structure, that structure.
     ring_level_gy : dict of name to float
         For each ring, the dose wanted in it.
+    ring_hottest_gy : dict of name to float
+        For each ring, the dose that no voxel of it should exceed.
     covered : frozenset of names
         Organs that lie within the targets, and targets that lie within higher ones, but for
         slivers.
@@ -48,13 +71,8 @@ class PlanningStructures:
     occupancies: dict[str, Occupancy]
     parent: dict[str, str]
     ring_level_gy: dict[str, float]
+    ring_hottest_gy: dict[str, float]
     covered: frozenset[str] = frozenset()
-
-    @property
-    def near_rings(self) -> tuple[str, ...]:
-        """Rings up to `NEAR_RINGS`, where a plan's hot spots appear when they leave the target."""
-        first = tuple(ring_name(i, "") for i in range(1, NEAR_RINGS + 1))
-        return tuple(name for name in self.ring_level_gy if name.startswith(first))
 
     def structure_of(self, name: str) -> str:
         """The case structure behind a name: itself, or the parent of a helper part."""
@@ -148,23 +166,26 @@ def make_planning_structures(case: Case, protocol: Protocol, grid: Grid) -> Plan
     body = on_grid[case.external.name].array() * (in_targets < 0.5)
     level = np.zeros(grid.shape, np.float32)
     ring = np.full(grid.shape, -1, np.int16)
-    ring_names, ring_level_gy = [], {}
+    ring_names, ring_level_gy, ring_hottest_gy = [], {}, {}
     for prescription in prescriptions:
         distance = distance_mm(on_grid[prescription.target].mask(), grid)
-        for index, (near, far, share) in enumerate(RINGS, start=1):
-            wanted = share * prescription.dose_gy
-            here = (distance > near) & (distance <= far) & (wanted > level)
+        for index, of in enumerate(RINGS, start=1):
+            wanted = of.share * prescription.dose_gy
+            here = (distance > of.near_mm) & (distance <= of.far_mm) & (wanted > level)
             level[here] = wanted
             ring[here] = len(ring_names)
             ring_names.append(ring_name(index, prescription.target))
             ring_level_gy[ring_names[-1]] = wanted
+            ring_hottest_gy[ring_names[-1]] = of.hottest_share * protocol.highest.dose_gy
     for index, name in enumerate(ring_names):
         array = body * (ring == index)
         if array.sum() * grid.voxel_volume_cc >= SMALLEST_HELPER_CC:
             occupancies[name] = Occupancy.from_array(grid, array)
         else:
-            del ring_level_gy[name]
-    return PlanningStructures(occupancies, parent, ring_level_gy, frozenset(covered))
+            del ring_level_gy[name], ring_hottest_gy[name]
+    return PlanningStructures(
+        occupancies, parent, ring_level_gy, ring_hottest_gy, frozenset(covered)
+    )
 
 
 def planned_organs(case: Case, structures: PlanningStructures) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from ..case import Case, StructureType
 from ..optimize import Objective
 from ..protocol import ClinicalGoal, Protocol
@@ -53,7 +55,10 @@ def initial_objectives(
             objectives.append(Objective(part, "mean_dose", MEAN_DOSE_WEIGHT))
     for ring, level_gy in structures.ring_level_gy.items():
         objectives.append(Objective(ring, "squared_overdosing", RING_WEIGHT, level_gy))
-    objectives += [hot_spot_objective(protocol, ring) for ring in structures.near_rings]
+    objectives += [
+        hot_spot_objective(protocol, ring, hottest_gy)
+        for ring, hottest_gy in structures.ring_hottest_gy.items()
+    ]
     return tuple(objectives)
 
 
@@ -92,8 +97,10 @@ def hot_spot_id(part: str) -> str:
     return f"{part}/hot spot"
 
 
-def hot_spot_objective(protocol: Protocol, part: str) -> Objective:
+def hot_spot_objective(protocol: Protocol, part: str, hottest_gy: float = inf) -> Objective:
     """The objective that keeps hot spots of a region below the limit of the highest target.
+
+    Where that is less, below `hottest_gy`.
 
     An overdosing term is an average over the region, in which one hot voxel weighs nothing; this
     one starts near the limit and weighs much.
@@ -109,6 +116,7 @@ def hot_spot_objective(protocol: Protocol, part: str) -> Objective:
     ]
     limit_gy = min([*limits_gy, BODY_MAXIMUM * prescription.dose_gy])
     level_gy = max(HOT_SPOT_LEVEL * limit_gy, OVERDOSE_LEVEL * prescription.dose_gy)
+    level_gy = min(level_gy, hottest_gy)
     return Objective(part, "squared_overdosing", HOT_SPOT_WEIGHT, level_gy, id=hot_spot_id(part))
 
 

@@ -37,8 +37,8 @@ class RadPlanAgent(ScriptedLoadableModule):
         self.parent.helpText = _("""
 Makes radiotherapy treatment plans from a CT, structures and a clinical protocol, step by step,
 with a person in charge. RESEARCH USE ONLY.
-See the <a href="{url}">user guide</a>.
-""").format(url="https://github.com/RadPlanAgent/SlicerRadPlanAgent/blob/main/Docs/user-guide.md")
+The user guide is Docs/user-guide.md of the extension's sources.
+""")
         self.parent.acknowledgementText = _("""
 Dose engine: pyRadPlan, by the e0404 group at DKFZ. Plans and doses are shown with SlicerRT.
 """)

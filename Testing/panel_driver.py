@@ -14,6 +14,8 @@ from typing import Any
 import slicer_host
 from image_phantom import FAST, image_phantom, write_protocol
 
+#: What was raised in functions that Qt calls: neither PythonQt nor PySide6 passes it on.
+_raised: list[BaseException] = []
 #: Planning on the phantom takes seconds; where it takes longer than this, something hangs.
 PATIENCE_S = 120.0
 
@@ -31,6 +33,7 @@ class PanelDriver:
 
     def __init__(self, folder: Path, cache: Path) -> None:
         slicer_host.start(Path(tempfile.mkdtemp(prefix="radplan-settings-")))
+        sys.excepthook = _keep
         import qt
         import slicer
 
@@ -71,15 +74,13 @@ class PanelDriver:
 
     def spin(self, seconds: float = 0.1, until: Callable[[], bool] = lambda: False) -> bool:
         """Let the event loop run for a while, or until something is so; whether it is."""
-        import slicer
-
         end = time.monotonic() + seconds
         while not until():
             if time.monotonic() > end:
                 return until()
-            slicer.app.processEvents()
+            _look_after_events()
             time.sleep(0.002)
-        slicer.app.processEvents()
+        _look_after_events()
         return True
 
     def wait(self, until: Callable[[], bool], what: str = "") -> None:
@@ -161,6 +162,21 @@ class PanelDriver:
         """As when the application ends."""
         self.module.cleanup()
         self.spin()
+
+
+def _keep(kind: type, error: BaseException, trace: Any) -> None:
+    """Remember what a function that Qt called raised."""
+    sys.__excepthook__(kind, error, trace)
+    _raised.append(error)
+
+
+def _look_after_events() -> None:
+    """Let Qt handle what happened; raises what its functions raised."""
+    import slicer
+
+    slicer.app.processEvents()
+    if _raised:
+        raise AssertionError("raised in a function that Qt called") from _raised.pop(0)
 
 
 def fake_parent() -> SimpleNamespace:

@@ -96,6 +96,10 @@ class App:
         """Handle what happened."""
         self._application.processEvents()
 
+    def topLevelWidgets(self) -> list:
+        """All windows; the main window is not among them, as with --no-main-window."""
+        return self._application.topLevelWidgets()
+
     def connect(self, signal: str, slot: Any) -> None:
         """Connect to a signal of the application."""
         self._slots.setdefault(signal, []).append(slot)

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import (
     QFileDialog,
     QHBoxLayout,
     QLineEdit,
+    QMessageBox,
     QPushButton,
     QSizePolicy,
     QStyle,
@@ -63,6 +64,10 @@ class ctkCollapsibleButton(QWidget):  # noqa: N801 - CTK's name
 
     collapsed = Property(bool, lambda self: self._collapsed, _set_collapsed)
     text = Property(str, lambda self: self._button.text, _set_text)
+
+
+class ctkMessageBox(QMessageBox):  # noqa: N801 - CTK's name
+    """A message, without the box that says not to show it again."""
 
 
 class _Title(QToolButton):

@@ -2,13 +2,17 @@
 
 PySide6 does not let ``object.connect("signal()", slot)`` be replaced; the panel connects with
 ``object.signal.connect(slot)``, which both know.
+
+Where PySide6 forgives what PythonQt does not, this module does not either: new attributes of Qt
+objects, None for a text, a completer that nobody owns, buttons for a button box's constructor. How
+PythonQt behaves was found by trying (its commit is in ``Docs/slicer-panel.md``).
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
@@ -32,8 +36,18 @@ def make_qt() -> ModuleType:
                 give_properties(value)
     QtCore.QObject.name = QtCore.QObject.objectName  # a property by now
     QtCore.QObject.className = lambda self: self.metaObject().className()
+    QtCore.QObject.__setattr__ = _set_attribute
     module.QUiLoader = UiLoader
+    for cls in (QCompleter, QDialogButtonBox, QProcess):
+        setattr(module, cls.__name__, cls)
     return module
+
+
+def _set_attribute(self: QtCore.QObject, name: str, value: Any) -> None:
+    """PythonQt lets only classes made in Python have attributes that Qt does not know."""
+    if type(self).__module__.startswith("PySide6.") and not hasattr(type(self), name):
+        raise AttributeError(f"{name!r} does not exist on {type(self).__name__}")
+    object.__setattr__(self, name, value)
 
 
 def give_properties(cls: type) -> None:
@@ -49,6 +63,8 @@ def give_properties(cls: type) -> None:
             getter = _by_name(name)
         if setter is None:
             setter = _set_by_name(name)
+        if meta.property(index).typeName() == "QString":
+            setter = _not_none(name, setter)
         setattr(cls, name, property(getter, setter))
 
 
@@ -58,6 +74,39 @@ def _by_name(name: str) -> Any:
 
 def _set_by_name(name: str) -> Any:
     return lambda self, value: self.setProperty(name, value)
+
+
+def _not_none(name: str, setter: Any) -> Any:
+    def write(self: Any, value: Any) -> None:
+        if value is None:
+            raise TypeError(f"{name}: PythonQt would show the word None")
+        setter(self, value)
+
+    return write
+
+
+class QCompleter(QtWidgets.QCompleter):
+    """PythonQt deletes it with the last reference in Python, unless a Qt object is its parent."""
+
+    def __init__(self, content: Any, parent: QtCore.QObject) -> None:
+        super().__init__(content, parent)
+
+
+class QDialogButtonBox(QtWidgets.QDialogButtonBox):
+    """Buttons that are combined are a number in PythonQt, which is taken for an orientation."""
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+
+
+class QProcess(QtCore.QProcess):
+    """Of the two signals of Qt 5, PythonQt takes the one without the exit status."""
+
+    @property
+    def finished(self) -> SimpleNamespace:
+        """What a slot can be connected to."""
+        both = super().finished
+        return SimpleNamespace(connect=lambda slot: both.connect(lambda code, _status: slot(code)))
 
 
 class UiLoader(QtUiTools.QUiLoader):

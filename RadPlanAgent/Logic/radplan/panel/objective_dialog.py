@@ -36,7 +36,9 @@ def ask_for_objective(parent: qt.QWidget, structures: Sequence[str]) -> Objectiv
         box.setRange(low, high)
         box.setValue(value)
         form.addRow(label, box)
-    buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
+    buttons = qt.QDialogButtonBox()
+    # Not to the constructor: PythonQt would take the number for an orientation, without buttons.
+    buttons.setStandardButtons(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
     buttons.accepted.connect(dialog.accept)
     buttons.rejected.connect(dialog.reject)
     form.addRow(buttons)

@@ -192,7 +192,8 @@ class PatientSection:
         for name in names:
             combo.addItem(name)
         combo.addItem(_("(leave out)"), "")
-        completer = qt.QCompleter(list(tg263_names()))
+        # The menu is its parent: PythonQt deletes what nobody owns with the last reference.
+        completer = qt.QCompleter(list(tg263_names()), combo)
         completer.setCaseSensitivity(qt.Qt.CaseInsensitive)
         combo.setCompleter(completer)
         if row.match is Match.ASK:

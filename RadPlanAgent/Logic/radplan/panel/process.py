@@ -80,8 +80,9 @@ class QtProcess:
         """Wait until it has ended: only where the application itself ends."""
         return not self.is_running or self._process.waitForFinished(milliseconds)
 
-    def _finished(self, code: int, status: object = None) -> None:
-        crashed = status is not None and status != qt.QProcess.NormalExit
+    def _finished(self, code: int, *_status: object) -> None:
+        # Qt 5 has two signals of this name, and PythonQt takes the one without the status.
+        crashed = self._process.exitStatus() != qt.QProcess.NormalExit
         self._tell_end(-1 if crashed else code)
 
     def _failed(self, error: object) -> None:

@@ -1,0 +1,382 @@
+"""The panel's dialogs, menus and tables, used as a person's hands use them.
+
+Written for PythonQt as well as for the stand-in: `slicer.util.findChildren` and numbers of enums,
+nothing that only PySide6 has.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import slicer_host
+from panel_driver import PanelDriver
+
+pytestmark = pytest.mark.skipif(bool(slicer_host.why_not()), reason=slicer_host.why_not())
+
+
+@pytest.fixture
+def driver(tmp_path, phantom_cache):
+    driver = PanelDriver(tmp_path, phantom_cache)
+    driver.load_phantom()
+    yield driver
+    driver.close()
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory, phantom_cache):
+    """A plan of two steps."""
+    driver = PanelDriver(tmp_path_factory.mktemp("planned"), phantom_cache)
+    driver.load_phantom()
+    driver.choices.stepLimit = 1
+    driver.plan("session")
+    yield driver
+    driver.close()
+
+
+class Answer:
+    """What a person does to the dialog that opens next.
+
+    Parameters
+    ----------
+    act : callable
+        Given the dialog.
+    """
+
+    def __init__(self, act: Callable[[Any], None]) -> None:
+        import qt
+
+        self.given, self._act = False, act
+        self._timer = qt.QTimer()
+        self._timer.setInterval(20)
+        self._timer.timeout.connect(self._look)
+
+    def __enter__(self) -> Answer:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._timer.stop()
+
+    def _look(self) -> None:
+        import qt
+
+        dialog = qt.QApplication.activeModalWidget()
+        if dialog is None:
+            return
+        if self.given:
+            dialog.close()  # nobody expects another one, which would wait for ever
+            return
+        self.given = True
+        try:
+            self._act(dialog)
+        except Exception:
+            dialog.close()
+            raise
+
+
+def the(widget: Any, class_name: str, place: int = 0) -> Any:
+    """A widget of a class, in the order in which they were made."""
+    import slicer
+
+    found = slicer.util.findChildren(widget, className=class_name)
+    assert len(found) > place, f"there is no {class_name}"
+    # Slicer's findChildren walks from the last child to the first.
+    return sorted(found, key=lambda w: (w.mapTo(widget, w.rect.topLeft()).y(), w.x))[place]
+
+
+def press(dialog: Any, which: str) -> None:
+    """Press a standard button of a dialog."""
+    import qt
+
+    box = the(dialog, "QDialogButtonBox")
+    button = box.button(getattr(qt.QDialogButtonBox, which))
+    assert button is not None, f"the dialog has no {which} button"
+    button.click()
+
+
+# Structures and prescription
+
+
+def test_typed_names_are_completed(driver):
+    combo = driver.ui.mappingTable.cellWidget(0, 1)
+    gc.collect()
+    completer = combo.completer()
+    completer.setCompletionPrefix("parotid")
+    assert completer.completionCount() >= 2
+
+
+def test_a_name_typed_by_hand(driver):
+    rows = driver.panel.patient.rows
+    index = next(i for i, row in enumerate(rows) if row.segment_name == "Gland")
+    combo = driver.ui.mappingTable.cellWidget(index, 1)
+    combo.setEditText("Parotid_R")
+    combo.lineEdit().editingFinished.emit()
+    driver.spin()
+    assert driver.choices.structureNames["Gland"] == "Parotid_R"
+
+
+def test_a_type_from_the_menu(driver):
+    rows = driver.panel.patient.rows
+    index = next(i for i, row in enumerate(rows) if row.segment_name == "Gland")
+    combo = driver.ui.mappingTable.cellWidget(index, 2)
+    combo.setCurrentIndex(combo.findText("HELPER"))
+    combo.activated.emit(combo.currentIndex)
+    driver.spin()
+    assert driver.choices.structureTypes == {"Gland": "HELPER"}
+    assert not driver.choices.prescriptionChecked
+
+
+def test_dose_and_fractions_by_hand(driver):
+    driver.check_prescription()
+    table = driver.ui.prescriptionTable
+    target = driver.panel.patient.treatment.protocol.prescriptions[0].target
+    table.item(0, 1).setText("61,5")
+    driver.spin()
+    assert driver.choices.doses[target] == 61.5 and not driver.choices.prescriptionChecked
+    driver.ui.fractionsSpinBox.value = 30
+    driver.spin()
+    assert driver.choices.fractions == 30 and table.item(0, 2).text() == "2.05"
+    table.item(0, 1).setText("much")
+    driver.spin()
+    assert driver.choices.doses[target] == 61.5
+    assert "Gy" in driver.ui.patientMessage.text
+
+
+def test_a_protocol_from_the_menu_and_from_a_file(driver, monkeypatch):
+    import qt
+
+    combo = driver.ui.protocolComboBox
+    index = combo.findData("prostate_60_20")
+    combo.setCurrentIndex(index)
+    combo.activated.emit(index)
+    driver.spin()
+    assert driver.choices.protocol == "prostate_60_20"
+    path = str(next(driver.folder.glob("*.json")))
+    dialogs = SimpleNamespace(getOpenFileName=lambda *_args: path)
+    monkeypatch.setattr(qt, "QFileDialog", dialogs)
+    combo.setCurrentIndex(combo.count - 1)
+    combo.activated.emit(combo.count - 1)
+    driver.spin()
+    assert driver.choices.protocol == path and combo.currentText == path
+
+
+# Beams
+
+
+def test_beams_from_the_menu_and_angles_by_hand(driver):
+    combo = driver.ui.beamTemplateComboBox
+    index = combo.findData("coplanar9")
+    combo.setCurrentIndex(index)
+    combo.activated.emit(index)
+    driver.spin()
+    assert driver.choices.beamTemplate == "coplanar9"
+    combo.setEditText("0, 72, 144")
+    combo.lineEdit().editingFinished.emit()
+    driver.spin()
+    assert driver.choices.beamTemplate == "0,72,144"
+    combo.setEditText("0, north")
+    combo.lineEdit().editingFinished.emit()
+    driver.spin()
+    assert "north" in driver.ui.beamsMessage.text and not driver.ui.planButton.enabled
+
+
+# Objectives
+
+
+def test_an_objective_is_added_in_the_dialog_and_removed_again(planned):
+    table = planned.ui.objectivesTable
+    before = table.rowCount
+
+    def fill(dialog):
+        structure, function = the(dialog, "QComboBox"), the(dialog, "QComboBox", 1)
+        structure.setCurrentIndex(structure.findText("Cord"))
+        function.setCurrentIndex(function.findData("squared_overdosing"))
+        dose, volume = the(dialog, "QDoubleSpinBox"), the(dialog, "QDoubleSpinBox", 1)
+        assert dose.enabled and not volume.enabled and volume.toolTip
+        dose.setValue(33.5)
+        press(dialog, "Ok")
+
+    with Answer(fill) as answer:
+        planned.ui.addObjectiveButton.click()
+    planned.spin()
+    assert answer.given and table.rowCount == before + 1
+    assert (table.item(before, 0).text(), table.item(before, 1).text()) == (
+        "Cord",
+        "squared overdosing",
+    )
+    assert planned.panel.plan.edits.added[0].dose_gy == 33.5
+    table.selectRow(before)
+    planned.spin()
+    planned.press("removeObjectiveButton")
+    assert table.rowCount == before and not planned.panel.plan.edits.count
+
+
+def test_no_objective_when_the_dialog_is_left(planned):
+    with Answer(lambda dialog: press(dialog, "Cancel")) as answer:
+        planned.ui.addObjectiveButton.click()
+    planned.spin()
+    assert answer.given and not planned.panel.plan.edits.count
+
+
+def test_what_is_no_number_is_refused_and_edits_can_be_discarded(planned):
+    table = planned.ui.objectivesTable
+    column = next(c for c in range(2, 6) if table.item(0, c).text())
+    was = table.item(0, column).text()
+    table.item(0, column).setText("lots")
+    planned.spin()
+    assert "lots" in planned.ui.objectivesNote.text and table.item(0, column).text() == was
+    table.item(0, column).setText(str(float(was) + 1))
+    planned.spin()
+    assert planned.panel.plan.edits.count == 1
+    planned.press("discardEditsButton")
+    assert table.item(0, column).text() == was and not planned.panel.plan.edits.count
+
+
+def test_steps_are_compared_from_the_menu(planned):
+    combo = planned.ui.compareComboBox
+    combo.setCurrentIndex(1)
+    combo.activated.emit(1)
+    planned.spin()
+    assert planned.panel.views.compared == combo.currentData
+    assert planned.panel.views.compared != planned.panel.views.shown
+    combo.setCurrentIndex(0)
+    combo.activated.emit(0)
+    planned.spin()
+    assert planned.panel.views.compared is None
+
+
+# Review
+
+
+@pytest.mark.parametrize(("button", "expected"), [("Yes", True), ("Cancel", False), ("", False)])
+def test_a_verdict_needs_a_yes(driver, button, expected):
+    import qt
+
+    from radplan.panel.review_dialog import confirmReview
+
+    def reply(box):
+        assert "A. Physicist" in box.text and "APPROVED" in box.text
+        assert box.defaultButton() == box.button(qt.QMessageBox.Cancel)
+        if button:
+            box.button(getattr(qt.QMessageBox, button)).click()
+        else:
+            box.reject()  # Escape, or the window closed
+
+    with Answer(reply) as answer:
+        assert confirmReview("approved", "A. Physicist", "step 1") is expected
+    assert answer.given
+
+
+# Processes
+
+
+def run_command(code: str, entered: bytes = b"") -> tuple[bytes, bytes, list[int]]:
+    """Run Python code as the worker is run: output, log, how it ended."""
+    import os
+    import time
+
+    import qt
+
+    from radplan.panel.process import QtProcess
+
+    python = str(qt.QSettings().value("RadPlanAgent/Python"))
+    output, log, ends = [], [], []
+    process = QtProcess(python, ["-c", code], dict(os.environ))
+    process.start(output.append, log.append, ends.append)
+    if entered:
+        process.write(entered)
+    process.close_input()
+    deadline = time.monotonic() + 20
+    while not ends and time.monotonic() < deadline:
+        qt.QApplication.processEvents()
+        time.sleep(0.002)
+    qt.QApplication.processEvents()
+    return b"".join(output), b"".join(log), ends
+
+
+def test_bytes_come_and_go_as_they_are(driver):
+    every = bytes(range(256)) * 4000
+    code = "import sys; sys.stdout.buffer.write(sys.stdin.buffer.read()[::-1])"
+    output, log, ends = run_command(code, every)
+    assert output == every[::-1] and log == b"" and ends == [0]
+
+
+def test_how_a_process_ended(driver):
+    assert run_command("import sys; print('bad', file=sys.stderr); sys.exit(3)") == (
+        b"",
+        b"bad\n",
+        [3],
+    )
+    if sys.platform != "win32":
+        assert run_command("import os; os.kill(os.getpid(), 9)")[2] == [-1]
+
+
+def test_the_key_goes_to_the_keyring_by_a_pipe(driver, tmp_path):
+    """With a keyring command that keeps what it is told in a file."""
+    import qt
+
+    (tmp_path / "keyring.py").write_text(
+        "import sys, pathlib\n"
+        f"pathlib.Path({str(tmp_path / 'told')!r}).write_text(repr((sys.argv[1:], input())))\n"
+        "sys.exit(int(sys.argv[3] == 'refused.example.org'))\n"
+    )
+    python = str(qt.QSettings().value("RadPlanAgent/Python"))
+    host = driver.run.host
+    host._module = lambda _name, *arguments: [python, str(tmp_path / "keyring.py"), *arguments]
+    driver.ui.modelUrlEdit.text = "https://models.example.org/v1"
+    driver.ui.modelNameEdit.text = "some-model"
+    driver.ui.modelKeyEdit.text = "sk-secret"
+    driver.spin()
+    driver.press("saveKeyButton")
+    driver.wait(lambda: bool(driver.ui.modelNote.text), "for the keyring")
+    told = (tmp_path / "told").read_text()
+    assert told == "(['set', 'radplan', 'models.example.org'], 'sk-secret')"
+    assert driver.ui.modelKeyEdit.text == "" and "keyring" in driver.ui.modelNote.text
+    driver.ui.modelUrlEdit.text = "https://refused.example.org/v1"
+    driver.spin()
+    driver.press("forgetKeyButton")
+    driver.wait(lambda: "refused" in driver.ui.modelNote.text, "for the refusal")
+
+
+# Packages
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_packages_are_installed_only_when_a_person_agrees(driver, tmp_path, agrees):
+    import qt
+
+    from radplan.panel.packages import PackageFolder
+
+    host = driver.run.host
+    python = str(qt.QSettings().value("RadPlanAgent/Python"))
+    host._python = ""
+    host._packages = PackageFolder(tmp_path / "packages", python)
+    commands = []
+    host._run = lambda command, ended: commands.append(command)
+    said = []
+
+    def reply(box):
+        said.append(box.text)
+        which = qt.QMessageBox.Ok if agrees else qt.QMessageBox.Cancel
+        box.button(which).click()
+
+    driver.check_prescription()
+    # Inside an event loop, as a click is: Slicer's box deletes itself once that goes on.
+    loop = qt.QEventLoop()
+
+    def press_plan():
+        driver.ui.planButton.click()
+        loop.quit()
+
+    with Answer(reply) as answer:
+        qt.QTimer.singleShot(0, press_plan)
+        loop.exec_()
+    driver.spin()
+    assert answer.given and "not installed yet" in said[0] and str(tmp_path) in said[0]
+    assert len(commands) == int(agrees) and driver.run.state.phase == "idle"

@@ -6,7 +6,9 @@ nothing that only PySide6 has.
 
 from __future__ import annotations
 
+import ast
 import gc
+import re
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -98,6 +100,22 @@ def press(dialog: Any, which: str) -> None:
     button = box.button(getattr(qt.QDialogButtonBox, which))
     assert button is not None, f"the dialog has no {which} button"
     button.click()
+
+
+# What PySide6 would forgive and PythonQt does not, where no run may come by
+
+
+def test_no_class_of_qt_is_asked_for_and_no_argument_goes_by_keyword():
+    package = slicer_host.MODULE_FOLDER / "Logic" / "radplan"
+    files = [*package.glob("panel/*.py"), *package.glob("mrml/*.py")]
+    assert len(files) > 30
+    for path in files:
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call):
+                where, what = f"{path.name}:{call.lineno}", ast.unparse(call)
+                assert not re.match(r"isinstance\(.*\bqt\.", what), f"{where}: always false"
+                of_qt = ast.unparse(call.func).startswith("qt.")
+                assert not (of_qt and call.keywords), f"{where}: {what}"
 
 
 # Structures and prescription

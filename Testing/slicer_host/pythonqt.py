@@ -96,6 +96,8 @@ class QDialogButtonBox(QtWidgets.QDialogButtonBox):
     """Buttons that are combined are a number in PythonQt, which is taken for an orientation."""
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        if not isinstance(parent, QtWidgets.QWidget | None):
+            raise TypeError("use setStandardButtons: PythonQt takes this for an orientation")
         super().__init__(parent)
 
 

@@ -71,7 +71,7 @@ class RadPlanAgentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = RadPlanAgentLogic()
         self.panel = Panel(lambda name: slicer.util.loadUI(self.resourcePath(f"UI/{name}.ui")))
         self.layout.addWidget(self.panel.widget)
-        self.panel.widget.setMRMLScene(slicer.mrmlScene)
+        self.panel.setMRMLScene(slicer.mrmlScene)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)

@@ -121,6 +121,19 @@ def test_no_class_of_qt_is_asked_for_and_no_argument_goes_by_keyword():
 # Structures and prescription
 
 
+def test_ct_and_structures_are_chosen_from_the_scene(driver):
+    ct, segmentation = driver.choices.ct, driver.choices.segmentation
+    selectors = (driver.ui.ctSelector, driver.ui.segmentationSelector)
+    assert all(selector.enabled for selector in selectors)
+    assert selectors[0].currentNode() is ct and selectors[1].currentNode() is segmentation
+    selectors[0].setCurrentNode(None)
+    driver.spin()
+    assert driver.choices.ct is None and driver.ui.patientMessage.text == "Choose a CT"
+    selectors[0].setCurrentNode(ct)
+    driver.spin()
+    assert driver.choices.ct is ct and driver.ui.patientMessage.text != "Choose a CT"
+
+
 def test_typed_names_are_completed(driver):
     combo = driver.ui.mappingTable.cellWidget(0, 1)
     gc.collect()

@@ -10,18 +10,17 @@ from PySide6.QtWidgets import QComboBox, QWidget
 
 
 class qMRMLWidget(QWidget):  # noqa: N801 - Slicer's name
-    """A widget that hands its scene to those inside."""
+    """A widget that hands its scene to those that its .ui file connects, and to no others."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._scene = None
+        self._scene, self.receivers = None, []
 
     def setMRMLScene(self, scene: slicer.vtkMRMLScene | None) -> None:
         """Use a scene."""
         self._scene = scene
-        for child in self.findChildren(QWidget):
-            if isinstance(child, qMRMLNodeComboBox):
-                child.setMRMLScene(scene)
+        for receiver in self.receivers:
+            receiver.setMRMLScene(scene)
 
     def mrmlScene(self) -> slicer.vtkMRMLScene | None:
         """The scene."""

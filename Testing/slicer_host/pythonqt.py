@@ -14,6 +14,7 @@ import inspect
 import re
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
@@ -115,7 +116,8 @@ class UiLoader(QtUiTools.QUiLoader):
     """Loads .ui files that hold the host's widgets.
 
     Connections between widgets in the file are left out: their signatures speak of MRML classes,
-    which these widgets do not have as Qt types. `QMRMLWidget.setMRMLScene` does their work.
+    which these widgets do not have as Qt types. `qMRMLWidget.setMRMLScene` does the work of those
+    that hand on the scene.
     """
 
     def __init__(self) -> None:
@@ -129,9 +131,15 @@ class UiLoader(QtUiTools.QUiLoader):
 
     def load(self, file: QtCore.QFile, parent: Any = None) -> Any:
         """The widget that the file describes; None if it cannot be made."""
-        text = bytes(file.readAll()).decode("utf-8")
-        text = re.sub(r"<connections>.*?</connections>", "", text, flags=re.DOTALL)
+        source = bytes(file.readAll()).decode("utf-8")
+        text = re.sub(r"<connections>.*?</connections>", "", source, flags=re.DOTALL)
         buffer = QtCore.QBuffer()
         buffer.setData(text.encode("utf-8"))
         buffer.open(QtCore.QIODevice.OpenModeFlag.ReadOnly)
-        return super().load(buffer, parent)
+        widget = super().load(buffer, parent)
+        for connection in ElementTree.fromstring(source).iter("connection"):
+            if connection.findtext("slot") == "setMRMLScene(vtkMRMLScene*)":
+                assert connection.findtext("sender") == widget.name
+                receiver = widget.findChild(QtWidgets.QWidget, connection.findtext("receiver"))
+                widget.receivers.append(receiver)
+        return widget

@@ -64,8 +64,9 @@ class Panel:
 
         self.widget = loadUi("RadPlanAgent")
         self.ui = slicer.util.childWidgetVariables(self.widget)
+        self._sections = {name: loadUi(name) for name in _SECTIONS}
         for name, button in _SECTIONS.items():
-            section = loadUi(name)
+            section = self._sections[name]
             getattr(self.ui, button).layout().addWidget(section)
             vars(self.ui).update(vars(slicer.util.childWidgetVariables(section)))
         self.confirmReview = confirmReview
@@ -152,6 +153,12 @@ class Panel:
             self._tips[name] = getattr(self.ui, name).toolTip
 
     # Life cycle
+
+    def setMRMLScene(self, scene: Any) -> None:
+        """Let the selectors offer the nodes of a scene."""
+        # A .ui file connects what is inside it only: every section has to be told by itself.
+        for widget in (self.widget, *self._sections.values()):
+            widget.setMRMLScene(scene)
 
     def setParameterNode(self, parameters: Any) -> None:
         """Show the choices of a scene; None while there is none or the module is not shown."""

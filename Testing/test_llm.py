@@ -599,7 +599,9 @@ def test_an_error_of_the_caller_aborts_the_request():
 def test_ctrl_c_aborts_the_request():
     """Where nobody has taken over Ctrl-C."""
     code = (
-        "import sys; from radplan.agent.llm import *\n"
+        # A shell that starts its tests in the background has them ignore Ctrl-C.
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from radplan.agent.llm import *\n"
         "model = open_model(ModelSettings(url=sys.argv[1], model='x'))\n"
         "try: model.ask([Message('user', 'x')], {}, 'x')\n"
         "except KeyboardInterrupt: print('stopped')"

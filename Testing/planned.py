@@ -14,20 +14,25 @@ from radplan.planning import Observer, PlanRequest, plan
 MAX_STEPS = 3
 
 
+def phantom_request(inputs, cache: Path, out: Path, **more) -> PlanRequest:
+    """Plan ImagePhantom with the matrix of `image_phantom.phantom_influence`."""
+    return PlanRequest(
+        *(str(i) for i in inputs),
+        out,
+        beams=FAST[1],
+        spacing_mm=float(FAST[3]),
+        bixel_width_mm=float(FAST[5]),
+        cache_dir=cache,
+        **more,
+    )
+
+
 def plan_once(inputs, cache, out, max_steps=MAX_STEPS):
     """Plan in this process, outside of any test's fixtures."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(planning, "write_outputs", lambda *_: [])
         patched.setattr(planning, "write_session_report", lambda *_: None)
-        request = PlanRequest(
-            *(str(i) for i in inputs),
-            out,
-            beams=FAST[1],
-            spacing_mm=float(FAST[3]),
-            bixel_width_mm=float(FAST[5]),
-            max_steps=max_steps,
-            cache_dir=cache,
-        )
+        request = phantom_request(inputs, cache, out, max_steps=max_steps)
         plan(request, Observer())
     return out
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from image_phantom import FAST, write_phantom, write_protocol
+from image_phantom import write_phantom, write_protocol
+from planned import phantom_request
 from radplan import planning
 from radplan.agent.actions import ChangeWeight
 from radplan.agent.replay import RecordedModel, RecordingEndedError, recorded_exchanges
@@ -52,16 +53,12 @@ def without_outputs(monkeypatch):
 
 
 def request_for(folder: Path, cache: Path, url: str, **more) -> PlanRequest:
-    return PlanRequest(
-        str(write_phantom(folder)),
-        str(write_protocol(folder)),
+    return phantom_request(
+        (write_phantom(folder), write_protocol(folder)),
+        cache,
         folder / "recorded",
         planner="llm",
-        beams=FAST[1],
-        spacing_mm=float(FAST[3]),
-        bixel_width_mm=float(FAST[5]),
         max_steps=STEPS,
-        cache_dir=cache,
         llm=LlmRequest(
             {"url": url, "model": MODEL, "seed": 11, "retries": 0, "timeout_s": 5.0},
             {"examples": 0},

@@ -23,7 +23,7 @@ from image_phantom import (
     write_phantom,
     write_protocol,
 )
-from planned import MAX_STEPS, group_members, plan_once, state, steps
+from planned import MAX_STEPS, group_members, phantom_request, plan_once, state, steps
 from radplan import dose_setup, planning
 from radplan.agent.actions import AddObjective, ChangeDose, ChangeWeight, RemoveObjective
 from radplan.agent.trajectory import Proposal
@@ -48,17 +48,7 @@ def inputs(tmp_path_factory):
 @pytest.fixture
 def request_for(inputs, phantom_cache):
     def make(out: Path, max_steps: int = MAX_STEPS, **more) -> PlanRequest:
-        return PlanRequest(
-            str(inputs[0]),
-            str(inputs[1]),
-            out,
-            beams=FAST[1],
-            spacing_mm=float(FAST[3]),
-            bixel_width_mm=float(FAST[5]),
-            max_steps=max_steps,
-            cache_dir=phantom_cache,
-            **more,
-        )
+        return phantom_request(inputs, phantom_cache, out, max_steps=max_steps, **more)
 
     return make
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from image_phantom import FAST, write_phantom, write_protocol
-from planned import plan_once, steps
+from image_phantom import write_phantom, write_protocol
+from planned import phantom_request, plan_once, steps
 from radplan.errors import InputError
-from radplan.planning import Observer, PlanRequest, begin, open_session
+from radplan.planning import Observer, begin, open_session
 from radplan.session_lock import LOCK_NAME, SessionLock
 
 HOLD = """
@@ -109,18 +109,6 @@ def inputs(tmp_path_factory) -> tuple[Path, Path]:
     return write_phantom(folder), write_protocol(folder)
 
 
-def request_for(inputs, cache: Path, out: Path, overwrite: bool = False) -> PlanRequest:
-    return PlanRequest(
-        *(str(i) for i in inputs),
-        out,
-        beams=FAST[1],
-        spacing_mm=float(FAST[3]),
-        bixel_width_mm=float(FAST[5]),
-        cache_dir=cache,
-        overwrite=overwrite,
-    )
-
-
 def test_a_session_at_work_elsewhere_is_left_alone(inputs, phantom_cache, tmp_path, hold):
     out = plan_once(inputs, phantom_cache, tmp_path / "session", max_steps=1)
     leftover = out / ".report.html.half"
@@ -129,7 +117,7 @@ def test_a_session_at_work_elsewhere_is_left_alone(inputs, phantom_cache, tmp_pa
     process = hold(out)
     for attempt in (
         lambda: open_session(out, Observer()),
-        lambda: begin(request_for(inputs, phantom_cache, out, overwrite=True), Observer()),
+        lambda: begin(phantom_request(inputs, phantom_cache, out, overwrite=True), Observer()),
     ):
         with pytest.raises(InputError, match="another process has this session open"):
             attempt()
@@ -156,7 +144,7 @@ def test_a_session_made_while_the_matrix_was_computed_is_not_replaced(
             (out / "session.json").write_text("theirs")
 
     with pytest.raises(InputError, match="already holds a session"):
-        begin(request_for(inputs, phantom_cache, out), Rival())
+        begin(phantom_request(inputs, phantom_cache, out), Rival())
     assert (out / "session.json").read_text() == "theirs"
     assert not list(out.glob("case.npz"))
 

@@ -72,12 +72,7 @@ class PlanMaker:
             If no beamlet reaches the target.
         """
         target = self._protocol.primary
-        per_unit = self._problem_for(objectives).mean_dose_per_unit_fluence(target.target)
-        if per_unit <= 0:
-            raise InputError(
-                f"no beamlet reaches target {target.target}; check the beams' isocentre"
-            )
-        return np.full(self._influence.n_beamlets, target.dose_gy / per_unit)
+        return self._problem_for(objectives).flat_fluence(target.target, target.dose_gy)
 
     def optimized(
         self,

@@ -39,15 +39,14 @@ class SessionLock:
             folder.resolve() / LOCK_NAME, timeout=0, thread_local=False, is_singleton=True
         )
         try:
-            lock.acquire()
+            # A file system without locks, as some network drives: planning there is possible.
+            with suppress(NotImplementedError):
+                lock.acquire()
         except Timeout:
             raise InputError(
                 f"{folder}: another process has this session open; end planning or close the "
                 "session there, or choose another folder"
             ) from None
-        except NotImplementedError:
-            # A file system without locks, as some network drives: planning there is possible.
-            pass
         self._release = weakref.finalize(self, lock.release)
 
     def abandon(self) -> None:

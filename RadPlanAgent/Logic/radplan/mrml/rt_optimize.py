@@ -112,10 +112,7 @@ def optimize_rt_plan(
     if not objectives:
         raise InputError("there are no objectives; add some to the objectives table")
     problem = FluenceProblem(influence, StructureIndex(regions.on_dose_grid), objectives)
-    per_unit = problem.mean_dose_per_unit_fluence(target)
-    if per_unit <= 0:
-        raise InputError(f"no beamlet reaches target {target}; check the beams' isocentre")
-    flat = np.full(influence.n_beamlets, prescription_gy / per_unit)
+    flat = problem.flat_fluence(target, prescription_gy)
     coverage = f"D{NORMALIZATION_PERCENT:g}% of {target}"
     if constraints:
         prescribed = Constraint(

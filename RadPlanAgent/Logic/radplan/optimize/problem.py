@@ -218,6 +218,19 @@ class FluenceProblem:
         """Mean dose of a structure when every beamlet has weight one, Gy."""
         return float(self._mean_dose_per_beamlet(structure).sum())
 
+    def flat_fluence(self, target: str, dose_gy: float) -> np.ndarray:
+        """Equal weights that give a target a dose on average, float64 (n_beamlets,).
+
+        Raises
+        ------
+        InputError
+            If no beamlet reaches the target.
+        """
+        per_unit = self.mean_dose_per_unit_fluence(target)
+        if per_unit <= 0:
+            raise InputError(f"no beamlet reaches target {target}; check the beams' isocentre")
+        return np.full(self.n_beamlets, dose_gy / per_unit)
+
     def _mean_dose_per_beamlet(self, structure: str) -> np.ndarray:
         """Gradient of a structure's mean dose, float64 (n_beamlets,)."""
         if structure not in self._mean_per_beamlet:

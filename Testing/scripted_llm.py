@@ -210,7 +210,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def start(self, status: int, length: int, headers: dict[str, str] | None) -> None:
         self.send_response(status)
-        named = {"Content-Type": "application/json", "Content-Length": str(length)}
+        # Said, and not only done: a client that does not know would send its next question into
+        # a connection that is about to close.
+        named = {
+            "Content-Type": "application/json",
+            "Content-Length": str(length),
+            "Connection": "close",
+        }
         for name, value in (named | (headers or {})).items():
             self.send_header(name, value)
         self.end_headers()
@@ -218,7 +224,6 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self, status: int, raw: bytes, headers: dict[str, str] | None = None) -> None:
         self.start(status, len(raw), headers)
         self.wfile.write(raw)
-        self.close_connection = True
 
     def wait_until_abandoned(self, exchange: Exchange, at_most_s: float = 20.0) -> None:
         over = time.monotonic() + at_most_s

@@ -60,7 +60,7 @@ def request_for(folder: Path, cache: Path, url: str, **more) -> PlanRequest:
         planner="llm",
         max_steps=STEPS,
         llm=LlmRequest(
-            {"url": url, "model": MODEL, "seed": 11, "retries": 0, "timeout_s": 5.0},
+            {"url": url, "model": MODEL, "seed": 11, "retries": 0, "timeout_s": 60.0},
             {"examples": 0},
         ),
         **more,

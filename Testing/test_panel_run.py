@@ -271,7 +271,7 @@ def test_review_is_a_persons_bound_and_void_after_a_change(planned):
     assert run.review is None
     slicer.app.testing = False
     asked = []
-    planned.panel.confirmReview = lambda *what: asked.append(what) or True
+    planned.panel.resultRequests.confirmReview = lambda *what: asked.append(what) or True
     planned.press("acceptButton")
     assert asked == [("approved", "A. Physicist", f"step {run.current}")]
     assert run.review["verdict"] == "approved" and not run.review["void"]

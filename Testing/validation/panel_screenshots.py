@@ -101,7 +101,7 @@ def review(driver: PanelDriver, folder: Path) -> None:
     driver.ui.reviewerEdit.text = "A. Physicist"
     driver.ui.commentEdit.text = "Slices, DVH and goals looked at; rectum as wanted"
     driver.spin()
-    driver.panel.confirmReview = lambda *_: True
+    driver.panel.resultRequests.confirmReview = lambda *_: True
     driver.press("acceptButton")
     driver.press("exportReportButton")
     driver.picture(folder / "panel-reviewed.png", sections=("resultButton",))

@@ -72,8 +72,13 @@ class AssistantSection:
 
     @property
     def key(self) -> str:
-        """The key as entered; the field is emptied once it is kept."""
+        """The key as entered."""
         return self.ui.modelKeyEdit.text
+
+    def take_key(self) -> str:
+        """The key as entered; the field is empty from now on."""
+        key, self.ui.modelKeyEdit.text = self.key, ""
+        return key
 
     def settings(self) -> dict:
         """What the worker needs to ask the model; no key."""

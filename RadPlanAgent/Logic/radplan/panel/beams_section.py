@@ -64,7 +64,7 @@ class BeamsSection:
             self._show_template(choices.beamTemplate)
             self._show_plan(choices.rtPlan)
             self._show_engines(engines, choices.doseEngine)
-        show_note(ui.beamsMessage, self.problem)
+        self.show_problem(self.problem)
 
     def _problem(self, choices: Any) -> str:
         if choices.beamSource is BeamSource.RT_PLAN:
@@ -133,6 +133,10 @@ class BeamsSection:
         for name, value in values.items():
             setattr(self._choices, name, value)
         self._changed()
+
+    def show_problem(self, text: str) -> None:
+        """Why beams cannot be made; empty if they can."""
+        show_note(self.ui.beamsMessage, text)
 
     def show_memory(self, text: str) -> None:
         """What the beamlet doses need."""

@@ -38,6 +38,11 @@ class ResultSection:
         return self.ui.reviewerEdit.text
 
     @property
+    def author(self) -> str:
+        """Who does things by hand: the reviewer's name if one is entered, else the user."""
+        return self.reviewer.strip() or _("panel user")
+
+    @property
     def comment(self) -> str:
         """Comment as entered."""
         return self.ui.commentEdit.text

@@ -72,7 +72,7 @@ def planning():
     press(panel.ui.planButton)
     wait(lambda: not panel.run.state.is_busy, lambda: f"the plan: {panel.run.state}")
     assert panel.run.state.phase == "done", panel.run.state.message
-    assert panel.run.steps
+    assert panel.run.session.steps
     doses = [
         node
         for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
@@ -83,7 +83,7 @@ def planning():
     # Confirmations answer themselves here; a plan must not be approved by that.
     panel.ui.reviewerEdit.text = panel.ui.commentEdit.text = "nobody"
     press(panel.ui.acceptButton)
-    assert panel.run.review is None
+    assert panel.run.session.review is None
     widget.cleanup()
 
 

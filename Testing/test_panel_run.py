@@ -127,9 +127,9 @@ def test_plan_arrives_in_panel_and_scene(planned):
     import slicer
 
     run, ui = planned.run, planned.ui
-    assert run.state.phase == "done" and len(run.steps) == 3
+    assert run.state.phase == "done" and len(run.session.steps) == 3
     assert ui.stepsTable.rowCount == 3 and ui.scorecardTable.rowCount == 4
-    assert ui.objectivesTable.rowCount == len(run.objectives(run.current))
+    assert ui.objectivesTable.rowCount == len(run.session.objectives(run.session.current))
     dose = planned.panel.views._plan.dose_node
     assert dose.GetAttribute("DicomRtImport.DoseVolume") == "1"
     layers = slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceCompositeNode")
@@ -137,7 +137,7 @@ def test_plan_arrives_in_panel_and_scene(planned):
     charts = slicer.mrmlScene.GetNodesByClass("vtkMRMLPlotChartNode")
     assert charts.GetNumberOfItems() == 1
     assert charts.GetItemAsObject(0).GetNumberOfPlotSeriesNodes() == 5
-    assert Path(planned.choices.sessionFolder) == run.folder
+    assert Path(planned.choices.sessionFolder) == run.session.folder
 
 
 def test_hot_spot_is_the_highest_dose(planned):
@@ -182,7 +182,7 @@ def test_dose_isodoses_and_legend_follow_their_check_boxes_at_once(planned, monk
 
 
 def test_slider_previews_while_dragged_and_keeps_when_released(planned):
-    run, n = planned.run, len(planned.run.steps)
+    run, n = planned.run, len(planned.run.session.steps)
     previews = []
     told = run.onPreview
     run.onPreview = lambda event: (previews.append(event), told(event))
@@ -193,17 +193,18 @@ def test_slider_previews_while_dragged_and_keeps_when_released(planned):
     planned.wait(lambda: bool(previews), "for a preview")
     run.onPreview = told
     assert "Preview" in planned.ui.previewNote.text
-    assert len(run.steps) == n  # nothing is recorded
+    assert len(run.session.steps) == n  # nothing is recorded
     slider.sliderReleased.emit()
     planned.settle()
-    assert len(run.steps) == n + 1 and run.current == n
-    assert run.steps[-1]["author"].startswith("person:") and "Gland" in run.steps[-1]["title"]
+    assert len(run.session.steps) == n + 1 and run.session.current == n
+    step = run.session.steps[-1]
+    assert step["author"].startswith("person:") and "Gland" in step["title"]
     assert slider.value == 0 and planned.ui.previewNote.text == ""
 
 
 def test_objective_edited_by_hand_and_optimized_again(planned):
     run, table = planned.run, planned.ui.objectivesTable
-    n, before = len(run.steps), run.objectives(run.current)[0]["dose_gy"]
+    n, before = len(run.session.steps), run.session.objectives(run.session.current)[0]["dose_gy"]
     table.item(0, 2).setText("not a number")
     assert "not a number" in planned.ui.objectivesNote.text
     table.item(0, 2).setText(f"{before + 1:g}")
@@ -211,15 +212,15 @@ def test_objective_edited_by_hand_and_optimized_again(planned):
     assert planned.panel.plan.edits.count == 1
     assert "Optimize or discard" in planned.ui.acceptButton.toolTip
     planned.press("optimizeButton")
-    assert run.objectives(run.current)[0]["dose_gy"] == pytest.approx(before + 1)
-    assert len(run.steps) == n + 1 and planned.panel.plan.edits.count == 0
+    assert run.session.objectives(run.session.current)[0]["dose_gy"] == pytest.approx(before + 1)
+    assert len(run.session.steps) == n + 1 and planned.panel.plan.edits.count == 0
 
 
 def test_undo_redo_select_move_the_current_plan_and_the_dose_on_display(planned):
     import slicer
 
-    run, n = planned.run, len(planned.run.steps)
-    last = run.current
+    run, n = planned.run, len(planned.run.session.steps)
+    last = run.session.current
 
     def shown_max():
         dose = planned.panel.views._plan.dose_node
@@ -227,16 +228,16 @@ def test_undo_redo_select_move_the_current_plan_and_the_dose_on_display(planned)
 
     maximum = shown_max()
     planned.press("undoButton")
-    assert run.current != last and planned.panel.views.shown == run.current
+    assert run.session.current != last and planned.panel.views.shown == run.session.current
     planned.press("redoButton")
-    assert run.current == last and shown_max() == pytest.approx(maximum)
+    assert run.session.current == last and shown_max() == pytest.approx(maximum)
     planned.ui.stepsTable.selectRow(0)
     planned.spin(0.3)
     assert planned.panel.views.shown == 0 and not planned.ui.optimizeButton.enabled
     planned.press("selectStepButton")
-    assert run.current == 0 and len(run.steps) == n
+    assert run.session.current == 0 and len(run.session.steps) == n
     planned.press("undoButton")
-    assert run.current == last
+    assert run.session.current == last
 
 
 def test_two_steps_side_by_side(planned):
@@ -268,17 +269,17 @@ def test_review_is_a_persons_bound_and_void_after_a_change(planned):
     # In testing mode Slicer's confirmations answer themselves: an approval must not.
     slicer.app.testing = True
     planned.press("acceptButton")
-    assert run.review is None
+    assert run.session.review is None
     slicer.app.testing = False
     asked = []
     planned.panel.resultRequests.confirmReview = lambda *what: asked.append(what) or True
     planned.press("acceptButton")
-    assert asked == [("approved", "A. Physicist", f"step {run.current}")]
-    assert run.review["verdict"] == "approved" and not run.review["void"]
+    assert asked == [("approved", "A. Physicist", f"step {run.session.current}")]
+    assert run.session.review["verdict"] == "approved" and not run.session.review["void"]
     assert "APPROVED by A. Physicist" in planned.ui.reviewNote.text
     planned.press("optimizeButton")
-    assert run.review["void"] and "NOT APPROVED" in planned.ui.reviewNote.text
-    kinds = [entry["kind"] for entry in read_audit(run.folder / "audit.jsonl")]
+    assert run.session.review["void"] and "NOT APPROVED" in planned.ui.reviewNote.text
+    kinds = [entry["kind"] for entry in read_audit(run.session.folder / "audit.jsonl")]
     assert kinds.count("review") == 1
 
 
@@ -287,18 +288,18 @@ def test_review_is_a_persons_bound_and_void_after_a_change(planned):
 )
 def test_exports(planned, button, path):
     planned.press(button)
-    assert (planned.run.folder / path).exists()
+    assert (planned.run.session.folder / path).exists()
     assert path in planned.ui.exportNote.text
 
 
 def test_open_what_another_worker_planned(planned):
-    n, current = len(planned.run.steps), planned.run.current
+    n, current = len(planned.run.session.steps), planned.run.session.current
     planned.run.client.kill()
     planned.spin(0.2)
     assert planned.run.state.phase == "failed" and "Resume" in planned.run.state.message
     planned.press("resumeButton")
     assert planned.run.state.phase == "done", planned.run.state
-    assert (len(planned.run.steps), planned.run.current) == (n, current)
+    assert (len(planned.run.session.steps), planned.run.session.current) == (n, current)
     assert planned.ui.stepsTable.rowCount == n and planned.ui.optimizeButton.enabled
 
 
@@ -311,14 +312,14 @@ def test_cancel_keeps_steps_and_worker_and_plan_can_go_on(driver):
     driver.choices.sessionFolder = str(driver.folder / "cancelled")
     driver.check_prescription()
     driver.ui.planButton.click()
-    driver.wait(lambda: len(driver.run.steps) > 0, "for a step")
+    driver.wait(lambda: len(driver.run.session.steps) > 0, "for a step")
     driver.spin()
     assert driver.ui.planButton.text == "Cancel"
     driver.ui.planButton.click()
     driver.settle()
     assert driver.run.state.phase == "done" and "Cancelled" in driver.run.state.message
-    assert driver.run.steps and driver.ui.optimizeButton.enabled  # the session stays open
-    state = json.loads((driver.run.folder / "session.json").read_text())["state"]
+    assert driver.run.session.steps and driver.ui.optimizeButton.enabled  # the session stays open
+    state = json.loads((driver.run.session.folder / "session.json").read_text())["state"]
     assert state == "cancelled"
 
 
@@ -339,14 +340,14 @@ def test_killed_worker_is_told_and_resumed(driver):
     driver.choices.sessionFolder = str(driver.folder / "killed")
     driver.check_prescription()
     driver.ui.planButton.click()
-    driver.wait(lambda: len(driver.run.steps) > 0, "for a step")
+    driver.wait(lambda: len(driver.run.session.steps) > 0, "for a step")
     os.kill(worker_pid(driver), signal.SIGKILL)
     driver.wait(lambda: driver.run.state.phase == "failed", "for the crash")
     driver.spin()
-    n = len(driver.run.steps)
+    n = len(driver.run.session.steps)
     assert "Resume" in driver.run.state.message and driver.ui.resumeButton.enabled
     driver.ui.resumeButton.click()
-    driver.wait(lambda: len(driver.run.steps) > n, "for another step")
+    driver.wait(lambda: len(driver.run.session.steps) > n, "for another step")
     driver.ui.planButton.click()
     driver.settle()
     assert driver.run.state.phase == "done"
@@ -361,12 +362,12 @@ def test_closing_the_scene_ends_the_worker_and_offers_to_resume(driver):
     driver.choices.sessionFolder = str(folder)
     driver.check_prescription()
     driver.ui.planButton.click()
-    driver.wait(lambda: len(driver.run.steps) > 0, "for a step")
+    driver.wait(lambda: len(driver.run.session.steps) > 0, "for a step")
     pid = worker_pid(driver)
     slicer.mrmlScene.Clear(False)
     driver.spin(0.3)
     driver.wait(lambda: not is_alive(pid), "for the worker's end")
-    assert driver.run.state.phase == "idle" and not driver.run.steps
+    assert driver.run.state.phase == "idle" and not driver.run.session.steps
     assert driver.choices is not None and not driver.choices.sessionFolder
     driver.load_phantom()
     driver.choices.sessionFolder = str(folder)
@@ -478,9 +479,9 @@ def test_a_session_outlives_putting_its_beams_into_the_scene(with_slicerrt):
     driver.load_phantom()
     driver.choices.stepLimit = 0
     driver.plan("session")
-    steps, phase = list(driver.run.steps), driver.run.state
+    steps, phase = list(driver.run.session.steps), driver.run.state
     driver.press("updatePlanButton")
-    assert (driver.run.steps, driver.run.state) == (steps, phase)
+    assert (driver.run.session.steps, driver.run.state) == (steps, phase)
     assert driver.run.isOpen and driver.ui.optimizeButton.enabled
 
 
@@ -502,7 +503,7 @@ def test_the_beams_of_a_slicerrt_plan_are_planned_with(with_slicerrt):
     assert "already" in driver.ui.updatePlanButton.toolTip
     driver.plan("session")
     assert driver.run.state.phase == "done", driver.run.state
-    beams = json.loads((driver.run.folder / "session.json").read_text())["beams"]
+    beams = json.loads((driver.run.session.folder / "session.json").read_text())["beams"]
     assert [b["gantry_angle_deg"] for b in beams] == [10, 82, 154, 226, 298]
     assert all(b["isocenter_mm"] == [-4.0, -3.0, -2.0] for b in beams)  # LPS
 

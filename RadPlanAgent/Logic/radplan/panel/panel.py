@@ -14,6 +14,8 @@ import qt
 import slicer
 import vtk
 
+from ..mrml.rt_engine import inverse_engines
+from ..mrml.rt_plan import slicerrt_is_there
 from .assistant_requests import AssistantRequests
 from .assistant_section import AssistantSection
 from .availability import Facts, reasons
@@ -24,11 +26,14 @@ from .parameters import PlannerChoice
 from .patient_section import PatientSection
 from .plan_requests import PlanRequests
 from .plan_section import PlanSection
+from .planning_run import PlanningRun
 from .result_requests import ResultRequests
 from .result_section import ResultSection
 from .result_views import ResultViews
 from .segment_watch import SegmentWatch
+from .session_place import isResumable
 from .slider_preview import SliderPreview
+from .steering_requests import SteeringRequests
 from .step_display import StepDisplay
 from .tables import selected_row
 
@@ -52,9 +57,9 @@ class Panel:
         Who plans; a worker process of its own when not given.
     """
 
-    def __init__(self, loadUi: Callable[[str], qt.QWidget], run: Any = None) -> None:
-        from .planning_run import PlanningRun
-
+    def __init__(
+        self, loadUi: Callable[[str], qt.QWidget], run: PlanningRun | None = None
+    ) -> None:
         self.widget = loadUi("RadPlanAgent")
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self._sections = {name: loadUi(name) for name in _SECTIONS}
@@ -110,22 +115,23 @@ class Panel:
         self.planRequests = PlanRequests(
             run, views, patient, self.assistant, choices, self.ui.sessionFolderEdit
         )
+        self.steeringRequests = SteeringRequests(run, views, self.plan, self.result)
         self.resultRequests = ResultRequests(run, views, self.result)
         self.assistantRequests = AssistantRequests(run, self.assistant, self.planRequests)
 
     def _connectButtons(self) -> None:
         plans, results = self.planRequests, self.resultRequests
-        assistant = self.assistantRequests
+        steering, assistant = self.steeringRequests, self.assistantRequests
         self.controls = Controls(self.ui)
         self.controls.connect(
             {
                 "planButton": plans.planOrCancel,
                 "resumeButton": plans.resume,
                 "updatePlanButton": self.onUpdatePlan,
-                "undoButton": lambda: self._move("undo"),
-                "redoButton": lambda: self._move("redo"),
-                "selectStepButton": lambda: self._move("select", step=self.views.shown),
-                "optimizeButton": self.onOptimize,
+                "undoButton": steering.undo,
+                "redoButton": steering.redo,
+                "selectStepButton": steering.select,
+                "optimizeButton": steering.optimize,
                 "hotSpotButton": results.showHotSpot,
                 "acceptButton": lambda: results.review("approved"),
                 "rejectButton": lambda: results.review("rejected"),
@@ -138,7 +144,6 @@ class Panel:
                 "previewSentButton": assistant.previewSent,
             }
         )
-        self.ui.sessionFolderEdit.currentPathChanged.connect(self._folderChosen)
 
     def _followRun(self) -> None:
         run = self.run
@@ -183,10 +188,6 @@ class Panel:
             self.views.applyChoices(self._parameters)
         self.updateSoon()
 
-    def _folderChosen(self, path: str) -> None:
-        if self._parameters is not None and path != self._parameters.sessionFolder:
-            self._parameters.sessionFolder = path
-
     def sceneCloses(self) -> None:
         """Leave the scene; finished steps stay in the session folder."""
         self.setParameterNode(None)
@@ -213,18 +214,18 @@ class Panel:
         parameters, run = self._parameters, self.run
         self._segments.follow(parameters.segmentation if parameters else None)
         self.patient.update(parameters)
-        self.beams.update(parameters, run.engines())
+        self.beams.update(parameters, inverse_engines())
         self.beams.show_cache(run.cacheText())
         self.assistant.update(parameters)
         if not self.sliderPreview.isHeld:  # it keeps the preview
             self.display.update()
-        self.controls.showState(run.state, bool(run.steps))
+        self.controls.showState(run.state, bool(run.session.steps))
         why = reasons(self._facts())
         self.controls.showAvailability(why, run.state.is_busy)
         self.plan.enable_sliders(not why["slidersArea"])
 
     def _facts(self) -> Facts:
-        parameters, run = self._parameters, self.run
+        parameters, run, session = self._parameters, self.run, self.run.session
         return Facts(
             state=run.state.phase,
             input_problem=self.patient.problem,
@@ -233,20 +234,20 @@ class Panel:
             model_problem=self.assistant.problem,
             prescription_checked=bool(parameters and parameters.prescriptionChecked),
             uses_model=bool(parameters and parameters.planner is PlannerChoice.LLM),
-            steps=len(run.steps),
+            steps=len(session.steps),
             shown=self.views.shown,
-            current=run.current,
-            can_undo=run.canUndo,
-            can_redo=run.canRedo,
+            current=session.current,
+            can_undo=session.canUndo,
+            can_redo=session.canRedo,
             edits=self.plan.edits.count,
             objective_selected=selected_row(self.ui.objectivesTable) is not None,
-            resumable=bool(parameters) and run.isResumable(parameters.sessionFolder),
+            resumable=bool(parameters) and isResumable(parameters.sessionFolder),
             session_open=run.isOpen,
             reviewer=self.result.reviewer,
             comment=self.result.comment,
             has_key=bool(self.assistant.key),
             has_model=self.assistant.is_complete,
-            has_rt_plans=run.hasRtPlans(),
+            has_rt_plans=slicerrt_is_there(),
             beams_in_scene=self.planRequests.areBeamsInScene,
         )
 
@@ -256,18 +257,19 @@ class Panel:
         """A step has arrived: show it if it became the current plan."""
         self.sliderPreview.end()
         self.plan.reset_sliders()
-        if self.run.current is not None:
-            self._showStep(self.run.current)
-        if (self.run.folder, index) not in self._told:  # it may only be shown again
-            self._told.add((self.run.folder, index))
-            self.assistant.add_to_transcript(self.run.stepText(index))
+        session = self.run.session
+        if session.current is not None:
+            self._showStep(session.current)
+        if (session.folder, index) not in self._told:  # it may only be shown again
+            self._told.add((session.folder, index))
+            self.assistant.add_to_transcript(session.stepText(index))
 
     def _noted(self, text: str) -> None:
         self.assistant.add_to_transcript(text)
         if "beamlets" in text and "matrix" in text:  # str(MemoryEstimate)
             self.beams.show_memory(text)
 
-    # What a person does to a plan
+    # What a person does that shows at once
 
     def _showStep(self, index: int) -> None:
         self.display.show(index)
@@ -276,19 +278,6 @@ class Panel:
     def _compareStep(self, index: int | None) -> None:
         self.display.compare(index)
         self.updateSoon()
-
-    def _move(self, what: str, **fields: Any) -> None:
-        self.run.request(what, self.result.author, **fields)
-
-    def onOptimize(self) -> None:
-        """Optimize with the objectives as edited."""
-        actions = self.plan.edits.actions()
-        self.run.request(
-            "steer",
-            self.result.author,
-            actions=actions,
-            reason=_("Objectives edited by hand") if actions else _("Optimized further"),
-        )
 
     def onUpdatePlan(self) -> None:
         """Make or change the SlicerRT plan that shows the beams."""

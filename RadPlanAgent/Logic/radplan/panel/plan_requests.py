@@ -10,6 +10,8 @@ from .assistant_section import AssistantSection
 from .i18n import _
 from .parameters import BeamSource, PlannerChoice
 from .patient_section import PatientSection
+from .plan_inputs import PlanInputs
+from .planning_run import PlanningRun
 from .result_views import ResultViews
 
 
@@ -25,12 +27,12 @@ class PlanRequests:
     choices : callable
         Gives the parameter node; None while there is no scene.
     folderEdit : ctk.ctkPathLineEdit
-        Shows the session's folder.
+        Shows the session's folder, or takes another.
     """
 
     def __init__(
         self,
-        run: Any,
+        run: PlanningRun,
         views: ResultViews,
         patient: PatientSection,
         assistant: AssistantSection,
@@ -40,6 +42,7 @@ class PlanRequests:
         self._run, self._views = run, views
         self._patient, self._assistant, self._choices = patient, assistant, choices
         self._folderEdit = folderEdit
+        folderEdit.currentPathChanged.connect(self._folderChosen)
 
     def planOrCancel(self) -> None:
         """Plan with the chosen planner, or cancel what is under way."""
@@ -57,15 +60,8 @@ class PlanRequests:
         model = self._assistant.settings() if planner is PlannerChoice.LLM else None
         try:
             self._run.plan(
-                ct=choices.ct,
-                segmentation=choices.segmentation,
-                rows=self._patient.rows,
-                protocol=self._patient.treatment.to_dict(),
-                beams=self._template(),
-                rt_plan=choices.rtPlan if self.areBeamsInScene else None,
+                self._inputs(choices),
                 engine=choices.doseEngine,
-                spacing_mm=choices.gridSpacingMm or None,
-                bixel_width_mm=choices.bixelWidthMm,
                 step_limit=choices.stepLimit,
                 planner=planner.value,
                 model=model,
@@ -74,8 +70,9 @@ class PlanRequests:
             )
         except InputError as error:
             self._run.fail(str(error))
-        if self._run.folder is not None:
-            choices.sessionFolder = self._folderEdit.currentPath = str(self._run.folder)
+        folder = self._run.session.folder
+        if folder is not None:
+            choices.sessionFolder = self._folderEdit.currentPath = str(folder)
 
     def resume(self) -> None:
         """Open the session of the folder and go on if it was interrupted."""
@@ -92,16 +89,7 @@ class PlanRequests:
         """Make or change the SlicerRT plan that shows the beams; why not if it cannot be."""
         choices = self._choices()
         try:
-            node = self._run.updateRtPlan(
-                ct=choices.ct,
-                segmentation=choices.segmentation,
-                rows=self._patient.rows,
-                protocol=self._patient.treatment.to_dict(),
-                beams=self._template(),
-                spacing_mm=choices.gridSpacingMm or None,
-                bixel_width_mm=choices.bixelWidthMm,
-                rt_plan=choices.rtPlan,
-            )
+            node = self._run.updateRtPlan(self._inputs(choices), choices.rtPlan)
         except InputError as error:
             return str(error)
         except CancelledError:
@@ -116,5 +104,20 @@ class PlanRequests:
         choices = self._choices()
         return choices is not None and choices.beamSource is BeamSource.RT_PLAN
 
-    def _template(self) -> str | None:
-        return None if self.areBeamsInScene else (self._choices().beamTemplate or None)
+    def _folderChosen(self, path: str) -> None:
+        choices = self._choices()
+        if choices is not None and path != choices.sessionFolder:
+            choices.sessionFolder = path
+
+    def _inputs(self, choices: Any) -> PlanInputs:
+        in_scene = self.areBeamsInScene
+        return PlanInputs(
+            ct=choices.ct,
+            segmentation=choices.segmentation,
+            rows=self._patient.rows,
+            protocol=self._patient.treatment.to_dict(),
+            beams=None if in_scene else (choices.beamTemplate or None),
+            rt_plan=choices.rtPlan if in_scene else None,
+            spacing_mm=choices.gridSpacingMm or None,
+            bixel_width_mm=choices.bixelWidthMm,
+        )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import slicer
 
 from .i18n import _
+from .planning_run import PlanningRun
 from .result_section import ResultSection
 from .result_views import ResultViews
 from .review_dialog import confirmReview
@@ -22,7 +21,7 @@ class ResultRequests:
     result : ResultSection
     """
 
-    def __init__(self, run: Any, views: ResultViews, result: ResultSection) -> None:
+    def __init__(self, run: PlanningRun, views: ResultViews, result: ResultSection) -> None:
         self._run, self._views, self._result = run, views, result
         self.confirmReview = confirmReview
 
@@ -34,7 +33,7 @@ class ResultRequests:
 
     def review(self, verdict: str) -> None:
         """Record a person's verdict, once they confirm it."""
-        name, step = self._result.reviewer.strip(), self._run.current
+        name, step = self._result.reviewer.strip(), self._run.session.current
         if not self.confirmReview(verdict, name, _("step {index}").format(index=step)):
             return
         self._run.request(

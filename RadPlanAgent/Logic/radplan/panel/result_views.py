@@ -34,28 +34,28 @@ class ResultViews:
     def show(self, run: Any, index: int, parameters: Any, rows: Sequence[MappingRow]) -> None:
         """Show a step of a planning run."""
         self.shown = index
-        dose, curves = run.dose(index), run.dvh(index)
+        session, dose = run.session, run.dose(index)
+        curves = session.dvh(index)
         if dose is None:
             return
-        scorecard = run.scorecard(index)
+        scorecard = session.scorecard(index)
         if self._plan is None:
             # A path could tell who the patient is; its digest cannot.
-            session = hashlib.sha256(str(run.folder).encode()).hexdigest()[:16]
+            self._session = hashlib.sha256(str(session.folder).encode()).hexdigest()[:16]
             anatomy = _anatomy(parameters, rows, scorecard)
-            self._plan = ShownPlan(anatomy, prescription_gy(scorecard), session)
-            self._session = session
+            self._plan = ShownPlan(anatomy, prescription_gy(scorecard), self._session)
         label = _("Dose of step {index}").format(index=index)
         self._plan.show_dose(dose, label)
         self._show_curves(curves, scorecard, _("DVH of step {index}").format(index=index))
         self.applyChoices(parameters)
-        if index == run.current:
+        if index == session.current:
             store_plan(
                 slicer.mrmlScene,
                 self._plan.study(),
                 self._session,
                 scorecard=scorecard,
-                objectives=objectives_from(run.objectives(index)),
-                facts=run.facts(),
+                objectives=objectives_from(session.objectives(index)),
+                facts=session.facts(),
             )
         if not self._chart_shown:
             self._plan.show_chart()
@@ -64,8 +64,9 @@ class ResultViews:
     def showPreview(self, run: Any, event: Mapping) -> None:
         """Show what a slider would lead to."""
         if self._plan is not None:
-            self._plan.show_dose(run.previewDose(event), _("Preview"))
-            self._show_curves(run.previewDvh(event), event["scorecard"], _("DVH of the preview"))
+            self._plan.show_dose(run.session.previewDose(event), _("Preview"))
+            curves = run.session.previewDvh(event)
+            self._show_curves(curves, event["scorecard"], _("DVH of the preview"))
 
     def compare(self, run: Any, index: int) -> None:
         """Show another step beside."""
@@ -74,7 +75,7 @@ class ResultViews:
         if self._plan is not None and dose is not None:
             label = _("Dose of step {index}").format(index=index)
             remark = _("dashed: step {index}").format(index=index)
-            self._plan.compare(dose, run.dvh(index), label, remark)
+            self._plan.compare(dose, run.session.dvh(index), label, remark)
 
     def endComparison(self) -> None:
         """Show one step only."""

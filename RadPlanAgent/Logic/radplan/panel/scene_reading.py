@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import slicer
 
 from ..case import Case
 from ..progress import check_cancelled
-from .mapping_rows import MappingRow
+from .plan_inputs import PlanInputs
 
 
 class SceneReading:
@@ -19,22 +18,14 @@ class SceneReading:
 
     Parameters
     ----------
-    ct, segmentation : MRML nodes
-    rows : sequence of MappingRow
-        What the segments are.
+    inputs : PlanInputs
+        Its CT, segmentation and rows are read.
     progress : callable
         Told stage and fraction.
     """
 
-    def __init__(
-        self,
-        ct: Any,
-        segmentation: Any,
-        rows: Sequence[MappingRow],
-        progress: Callable[[str, float], None],
-    ) -> None:
-        self._ct, self._segmentation, self._rows = ct, segmentation, rows
-        self._progress = progress
+    def __init__(self, inputs: PlanInputs, progress: Callable[[str, float], None]) -> None:
+        self._inputs, self._progress = inputs, progress
         self.isUnwanted = False
 
     def stop(self) -> None:
@@ -53,12 +44,13 @@ class SceneReading:
         """
         from ..mrml.read_case import case_from_scene
 
+        inputs = self._inputs
         check_cancelled(lambda: self.isUnwanted)
         return case_from_scene(
-            self._ct,
-            self._segmentation,
-            names={row.segment_id: row.name for row in self._rows},
-            types={row.segment_id: row.type for row in self._rows},
+            inputs.ct,
+            inputs.segmentation,
+            names={row.segment_id: row.name for row in inputs.rows},
+            types={row.segment_id: row.type for row in inputs.rows},
             database=getattr(slicer, "dicomDatabase", None),
             progress=self.tell,
             cancel_requested=lambda: self.isUnwanted,

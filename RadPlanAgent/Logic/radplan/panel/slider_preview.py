@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import qt
 
 from .i18n import _
 from .objective_edits import objectives_from
+from .planning_run import PlanningRun
 from .result_section import ResultSection
 from .result_views import ResultViews
 from .sliders import Slider, slider_actions
@@ -31,7 +31,7 @@ class SliderPreview:
     """
 
     def __init__(
-        self, run: Any, views: ResultViews, result: ResultSection, note: qt.QLabel
+        self, run: PlanningRun, views: ResultViews, result: ResultSection, note: qt.QLabel
     ) -> None:
         self._run, self._views, self._result, self._note = run, views, result, note
         self._slide: tuple[Slider, float] | None = None
@@ -70,12 +70,12 @@ class SliderPreview:
         if self._slide is None:
             return
         self._views.showPreview(self._run, event)
-        current = self._run.current
+        session = self._run.session
         self._result.show_scorecard(
             _("Preview"),
             event["scorecard"],
-            _("Step {index}").format(index=current),
-            self._run.scorecard(current),
+            _("Step {index}").format(index=session.current),
+            session.scorecard(session.current),
         )
         text = _("Preview in {seconds:.1f} s; let go to keep it as a step.")
         show_note(self._note, text.format(seconds=event["seconds"]))
@@ -96,5 +96,6 @@ class SliderPreview:
                 self._run.preview(actions)
 
     def _actions(self, slider: Slider, position: float) -> list[dict]:
-        objectives = objectives_from(self._run.objectives(self._run.current))
+        session = self._run.session
+        objectives = objectives_from(session.objectives(session.current))
         return slider_actions(objectives, slider, position)

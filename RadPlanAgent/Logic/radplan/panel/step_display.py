@@ -10,6 +10,7 @@ from .i18n import _
 from .objective_edits import objectives_from
 from .patient_section import PatientSection
 from .plan_section import PlanSection
+from .planning_run import PlanningRun
 from .result_section import ResultSection
 from .result_views import ResultViews
 from .sliders import sliders
@@ -31,7 +32,7 @@ class StepDisplay:
 
     def __init__(
         self,
-        run: Any,
+        run: PlanningRun,
         views: ResultViews,
         patient: PatientSection,
         plan: PlanSection,
@@ -63,28 +64,28 @@ class StepDisplay:
 
     def update(self) -> None:
         """Fill steps, objectives, sliders, goals and review anew."""
-        run, views = self._run, self._views
-        shown = views.shown if views.shown is not None else run.current
-        if not run.steps:
+        run, session, views = self._run, self._run.session, self._views
+        shown = views.shown if views.shown is not None else session.current
+        if not session.steps:
             shown = None
-        self._plan.show_steps(run.steps, run.current, shown, views.compared)
+        self._plan.show_steps(session.steps, session.current, shown, views.compared)
         objectives: tuple[Objective, ...] = ()
         if shown is not None:
-            objectives = objectives_from(run.objectives(shown))
+            objectives = objectives_from(session.objectives(shown))
         structures = [(row.name, row.type) for row in self._patient.rows if row.name]
-        editable = run.isOpen and shown == run.current and not run.state.is_busy
+        editable = run.isOpen and shown == session.current and not run.state.is_busy
         names = tuple(name for name, _type in structures)
         self._plan.show_objectives(objectives, names, editable=editable)
         binding = self._patient.binding
         judged = binding.protocol.structures if binding else ()
-        self._plan.show_sliders(sliders(structures, judged) if run.steps else ())
+        self._plan.show_sliders(sliders(structures, judged) if session.steps else ())
         self._result.show_scorecard(
             _named(shown),
-            run.scorecard(shown) if shown is not None else None,
+            session.scorecard(shown) if shown is not None else None,
             _named(views.compared),
-            run.scorecard(views.compared) if views.compared is not None else None,
+            session.scorecard(views.compared) if views.compared is not None else None,
         )
-        self._result.show_review(run.review)
+        self._result.show_review(session.review)
 
 
 def _named(step: int | None) -> str:

@@ -20,6 +20,8 @@ _SIDES = {
     **dict.fromkeys(("l", "lt", "lft", "left", "sin", "sinistra", "links"), "L"),
     **dict.fromkeys(("r", "rt", "rgt", "rht", "right", "dex", "dextra", "rechts"), "R"),
 }
+#: Where a side begins after an abbreviation: "LNr" is LN and r, not an L and a word "Nr".
+_SIDE_AFTER_CAPITALS = re.compile(rf"(?<=[A-Z]{{2}})(?=(?:{'|'.join(_SIDES)})(?![A-Za-z]))")
 _NO_SIDE_NAMED = frozenset(
     ("ipsi", "contra", "ipsilateral", "contralateral", "ipsilat", "contralat")
 )
@@ -113,6 +115,7 @@ def exact_entry(text: str) -> Entry | None:
 
 def words_of(text: str) -> tuple[str, ...]:
     """Lower-case words of a name: split at separators, case changes and where digits begin."""
+    text = _SIDE_AFTER_CAPITALS.sub(" ", text)
     text = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", text)
     text = re.sub(r"(?<=[A-Za-z]{2})(?=\d)", " ", text)
     return tuple(re.findall(r"\d+\.\d+|[a-z0-9%]+", text.casefold()))

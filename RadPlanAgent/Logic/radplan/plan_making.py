@@ -13,19 +13,24 @@ from .evaluation import DoseEvaluator
 from .influence.matrix import InfluenceMatrix
 from .metrics import StructureDose
 from .optimize import (
+    Constraint,
+    ConstraintOutcome,
     FluenceProblem,
-    FluenceResult,
     Objective,
     SolverSettings,
     StructureIndex,
+    optimize_constrained,
     optimize_fluence,
     sketch_fluence,
 )
+from .plan_constraints import JudgedDose, coverage_constraint, outcomes_of
 from .progress import CancelRequested, ProgressReport
 from .protocol import Protocol
 
 #: Relative rounding of a dose in single precision.
 ROUNDING = 3e-7
+#: Optimizations at most until constraints are kept on the scaled and sampled dose.
+MOST_PASSES = 3
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,25 @@ class Plan:
     fluence: np.ndarray
     dose_gy: np.ndarray
     structure_doses: dict[str, StructureDose]
+
+
+@dataclass(frozen=True)
+class OptimizedFluence:
+    """What an optimization came to.
+
+    Parameters
+    ----------
+    fluence : ndarray of float64
+        Scaled so that the primary target's coverage is exactly as prescribed.
+    solver : dict
+        Report of the solver, and the scale.
+    constraints : tuple of ConstraintOutcome
+        Held against the dose of this fluence.
+    """
+
+    fluence: np.ndarray
+    solver: dict
+    constraints: tuple[ConstraintOutcome, ...] = ()
 
 
 class PlanMaker:
@@ -77,30 +101,65 @@ class PlanMaker:
     def optimized(
         self,
         objectives: Sequence[Objective],
+        constraints: Sequence[Constraint],
         start: np.ndarray,
         settings: SolverSettings,
         progress: ProgressReport,
         cancel_requested: CancelRequested,
-    ) -> FluenceResult:
-        """The fluence of least cost, not scaled yet; `CancelledError` if a person stopped it."""
-        result = optimize_fluence(
-            self._problem_for(objectives), start, settings, progress, cancel_requested
-        )
-        if result.status == "cancelled":
-            raise CancelledError("cancelled while optimizing; finished steps are kept")
-        return result
+    ) -> OptimizedFluence:
+        """The fluence of least cost that keeps to constraints, scaled to coverage.
+
+        Where there are constraints, coverage is one more of them, so that scaling changes little;
+        levels are corrected until what is scaled and sampled keeps to them. What cannot be kept
+        is in the outcomes.
+
+        Raises
+        ------
+        CancelledError
+            If a person stopped it.
+        """
+        problem = self._problem_for(objectives)
+        if not constraints:
+            result = optimize_fluence(problem, start, settings, progress, cancel_requested)
+            _check_finished(result.status)
+            fluence, scale = self.normalized(result.fluence)
+            return OptimizedFluence(fluence, result.report() | {"coverage_scale": scale})
+        judged, scale = self._judged_dose(start), 1.0
+        covered = coverage_constraint(self._protocol, judged.structure_doses)
+        for number in range(MOST_PASSES):
+            aims = [judged.aim(c, scale) for c in constraints]
+            if covered:
+                aims.append(judged.aim(covered))
+            result = optimize_constrained(
+                problem, aims, start, settings, progress, cancel_requested
+            )
+            _check_finished(result.status)
+            start = result.fluence
+            fluence, scale = self.normalized(start)
+            judged = self._judged_dose(fluence)
+            solver = result.report() | {"coverage_scale": scale}
+            outcomes = outcomes_of(constraints, covered, judged, result, scale)
+            # The first aims may be wrong: they are those of another dose.
+            hopeless = number > 0 and result.status == "infeasible"
+            if hopeless or all(outcome.kept for outcome in outcomes):
+                break
+            if covered:  # what lacks is aimed at; only what is more than asked for is scaled down
+                scale = min(scale, 1.0)
+        return OptimizedFluence(fluence, solver, outcomes)
 
     def sketched(
         self,
         step: Step,
         objectives: Sequence[Objective],
+        constraints: Sequence[Constraint],
         start: np.ndarray,
         iterations: int,
         cancel_requested: CancelRequested,
     ) -> Plan:
         """A rough plan after few iterations on a sample of the voxels, see `sketch_fluence`.
 
-        Dose and scorecard are those of the fluence found, on all voxels.
+        Dose and scorecard are those of the fluence found, on all voxels. Constraints have no part
+        in it: the step's outcomes say how far it is from them.
         """
         fluence = sketch_fluence(
             self._problem_for(objectives), start, iterations, cancel_requested
@@ -108,7 +167,12 @@ class PlanMaker:
         dose_gy = self._influence.dose_gy(fluence)
         # A little more, so that single precision does not miss the prescription by a rounding.
         scale = (1 + ROUNDING) * self._coverage_scale(dose_gy)
-        return self._judged(step, fluence * scale, dose_gy * np.float32(scale))
+        plan = self._judged(step, fluence * scale, dose_gy * np.float32(scale))
+        outcomes = tuple(
+            JudgedDose(plan.dose_gy, plan.structure_doses, self._index).outcome(c)
+            for c in constraints
+        )
+        return replace(plan, step=replace(plan.step, constraints=outcomes))
 
     def normalized(self, fluence: np.ndarray) -> tuple[np.ndarray, float]:
         """The fluence scaled so that the primary target's coverage is exactly as prescribed."""
@@ -123,6 +187,10 @@ class PlanMaker:
     def evaluated(self, step: Step, fluence: np.ndarray) -> Plan:
         """The plan of a fluence; the step gets its scorecard."""
         return self._judged(step, fluence, self._influence.dose_gy(fluence))
+
+    def _judged_dose(self, fluence: np.ndarray) -> JudgedDose:
+        dose_gy = self._influence.dose_gy(fluence)
+        return JudgedDose(dose_gy, self._evaluator.structure_doses(dose_gy), self._index)
 
     def _judged(self, step: Step, fluence: np.ndarray, dose_gy: np.ndarray) -> Plan:
         doses = self._evaluator.structure_doses(dose_gy)
@@ -146,3 +214,8 @@ class PlanMaker:
                 "that the beams cover it"
             )
         return primary.dose_gy / covered_gy
+
+
+def _check_finished(status: str) -> None:
+    if status == "cancelled":
+        raise CancelledError("cancelled while optimizing; finished steps are kept")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .agent.actions import Action
 from .beams import Beam
 from .planners import LlmRequest
 
@@ -44,6 +45,8 @@ class PlanRequest:
         Whether only the first plan is made, and written down what a language model would be sent.
     influence_path : Path, optional
         An influence matrix computed elsewhere (`influence.stored`), with its beams and dose grid.
+    actions : tuple of Action
+        What a person wants of the first plan: its constraints, changes of its objectives.
     """
 
     case: str
@@ -61,3 +64,4 @@ class PlanRequest:
     llm: LlmRequest = field(default_factory=LlmRequest)
     preview: bool = False
     influence_path: Path | None = None
+    actions: tuple[Action, ...] = ()

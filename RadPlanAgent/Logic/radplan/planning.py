@@ -10,6 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import __version__
+from .agent.actions import (
+    LARGEST_DOSE_SHARE,
+    Action,
+    action_from_dict,
+    action_to_dict,
+    constraints_after,
+)
 from .agent.unmet import unmet_goals
 from .beams import Beam
 from .binding import Binding, resolve
@@ -22,6 +29,7 @@ from .geometry import Grid
 from .influence.matrix import InfluenceMatrix
 from .io import load_case
 from .observer import Observer
+from .optimize import ConstraintOutcome
 from .outputs import write_outputs, write_session_report
 from .plan_request import PlanRequest
 from .planners import MakePlanner, planner_maker, planner_settings
@@ -32,6 +40,7 @@ from .session import PlanningSession
 from .session_folder import SessionFolder
 from .session_lock import LOCK_NAME, SessionLock
 from .session_settings import SessionSettings, settings_from_dict
+from .steering import steer
 from .versions import versions
 
 if TYPE_CHECKING:
@@ -40,13 +49,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PlanOutcome:
-    """A finished plan: where it is, how good it is, why it ended, what is unmet or left out."""
+    """A finished plan: where it is, how good it is, why it ended, what is unmet or left out.
+
+    And how it keeps to constraints.
+    """
 
     folder: Path
     scorecard: Scorecard
     stop_reason: str
     warnings: tuple[str, ...]
     unmet: tuple[str, ...] = ()
+    constraints: tuple[ConstraintOutcome, ...] = ()
 
 
 @dataclass
@@ -121,6 +134,7 @@ def begin(request: PlanRequest, observer: Observer) -> OpenSession:
     notes = [*binding.notes, *check_anatomy(case, binding)]
     for note in notes:
         observer.note(note)
+    _check_first_actions(request.actions, case, binding)
     beams, grid = beams_and_grid(case, binding, request)
     content = {
         "state": "running",
@@ -139,6 +153,8 @@ def begin(request: PlanRequest, observer: Observer) -> OpenSession:
         "versions": versions(),
         "created": _now(),
     }
+    if request.actions:
+        content["actions"] = [action_to_dict(a) for a in request.actions]
     influence = influence_of(case, binding, beams, grid, content["settings"], observer)
     content |= {"engine": influence.engine, "fingerprint": influence.fingerprint}
     lock = _created(folder, case, content, request.overwrite)
@@ -150,6 +166,7 @@ def resume(
     observer: Observer,
     max_steps: int | None = None,
     allow_remote: tuple[str, ...] = (),
+    actions: tuple[Action, ...] = (),
 ) -> PlanOutcome:
     """Continue an interrupted session, or give a finished one more steps.
 
@@ -163,6 +180,8 @@ def resume(
     allow_remote : tuple of str
         Hosts other than this machine that a language model may be asked on; a session folder
         does not say.
+    actions : tuple of Action
+        What a person wants changed first, as a step of their own.
     """
     folder = SessionFolder(path.absolute())
     lock, content = _locked(folder)
@@ -171,6 +190,17 @@ def resume(
     if max_steps is not None:
         content["settings"]["max_steps"] = max_steps
     opened = _opened(*_stored(folder, content, observer), folder, content, observer, lock)
+    if actions:
+        step = steer(
+            opened.session,
+            actions,
+            "",
+            actions[0].author,
+            observer.progress,
+            observer.cancel_requested,
+        )
+        opened.settle()
+        observer.step(step)
     return improve(opened, make_planner, observer)
 
 
@@ -230,6 +260,12 @@ def repeat(
     return improve(opened, make_planner, observer)
 
 
+def _check_first_actions(actions: tuple[Action, ...], case: Case, binding: Binding) -> None:
+    """Refuse constraints that the first plan cannot have, before anything long begins."""
+    largest_gy = LARGEST_DOSE_SHARE * binding.protocol.highest.dose_gy
+    constraints_after((), actions, structures=case.names, largest_dose_gy=largest_gy)
+
+
 def _stored(
     folder: SessionFolder, content: dict, observer: Observer
 ) -> tuple[Case, Binding, InfluenceMatrix]:
@@ -279,8 +315,9 @@ def _opened(
 ) -> OpenSession:
     # As it was made, whatever is usual by now: resumed and repeated steps are then the same.
     settings = settings_from_dict(content["settings"]["optimizer"])
+    actions = [action_from_dict(values) for values in content.get("actions", ())]
     session = PlanningSession(
-        case, binding.protocol, influence, folder, settings, observer.progress
+        case, binding.protocol, influence, folder, settings, observer.progress, actions
     )
     session.restore()
     folder.remove_leftovers()
@@ -326,8 +363,9 @@ def improve(
         with suppress(OSError):  # what stopped it is what must be told
             folder.write_session(content)
         raise
+    best = session.best.step
     return PlanOutcome(
-        folder.path, session.best.step.scorecard, reason, tuple(warnings), tuple(unmet)
+        folder.path, best.scorecard, reason, tuple(warnings), tuple(unmet), best.constraints
     )
 
 

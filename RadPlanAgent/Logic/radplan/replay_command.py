@@ -141,6 +141,7 @@ def step_differences(
                 ("objectives", a.step.objectives == b.step.objectives),
                 ("fluence", _digest(a) == _digest(b)),
                 ("scorecard", a.scorecard == b.scorecard),
+                ("constraints", a.step.constraints == b.step.constraints),
                 ("outcome", (a.step.kept, a.step.outcome) == (b.step.kept, b.step.outcome)),
             )
             if not same

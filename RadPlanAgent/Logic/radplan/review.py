@@ -84,17 +84,22 @@ def plan_digest(folder: SessionFolder, step: int) -> str:
     Returns
     -------
     str
-        Of the digests of the session's inputs and of the step's files as they are on the disk.
+        Of the digests of the session's inputs and of the step's files as they are on the disk, and
+        of the constraints that the step keeps to.
     """
     files = file_digests(folder.step_path(step))
     missing = [name for name in REVIEWED_FILES if name not in files]
     if missing:
         raise InputError(f"{folder.step_path(step) / missing[0]}: is missing; put it back")
-    reviewed = {
+    reviewed: dict[str, Any] = {
         "inputs": folder.inputs(folder.read_session()),
         "step": step,
         "files": {name: files[name] for name in REVIEWED_FILES},
     }
+    # Steps have had constraints for some versions only; without any, the digest is as before.
+    constraints = read_json(folder.step_path(step) / "step.json").get("constraints")
+    if constraints:
+        reviewed["constraints"] = constraints
     return hashlib.sha256(json.dumps(reviewed, sort_keys=True).encode()).hexdigest()
 
 

@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .agent.actions import LARGEST_DOSE_SHARE, action_to_dict, apply_actions
+from .agent.actions import (
+    LARGEST_DOSE_SHARE,
+    Action,
+    action_to_dict,
+    apply_actions,
+    constraints_after,
+)
 from .agent.helpers import make_planning_structures, planned_organs
 from .agent.initial import initial_objectives
 from .agent.quality import PlanQuality, collapse, compare, plan_quality
@@ -18,7 +24,7 @@ from .case import Case, DoseImage
 from .errors import CancelledError, InputError
 from .evaluation import DoseEvaluator
 from .influence.matrix import InfluenceMatrix
-from .optimize import Objective, SolverSettings, StructureIndex
+from .optimize import Constraint, Objective, SolverSettings, StructureIndex
 from .plan_history import CURRENT, PlanHistory, history_of, with_undone
 from .plan_making import Plan, PlanMaker
 from .progress import CancelRequested, ProgressReport, check_cancelled, never, silent
@@ -52,6 +58,15 @@ class Trial:
     problem: str = ""
 
 
+@dataclass(frozen=True)
+class _Change:
+    """Objectives and constraints after a proposal's actions, and each action in words."""
+
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...]
+    texts: tuple[str, ...]
+
+
 class PlanningSession:
     """Owns a plan and everything that was tried on it.
 
@@ -66,6 +81,8 @@ class PlanningSession:
     settings : SessionSettings, optional
     progress : ProgressReport, optional
         Told while structures are prepared.
+    first_actions : sequence of Action, optional
+        What a person wants changed in the first plan's objectives, and its constraints.
     """
 
     def __init__(
@@ -76,12 +93,14 @@ class PlanningSession:
         folder: SessionFolder,
         settings: SessionSettings | None = None,
         progress: ProgressReport = silent,
+        first_actions: Sequence[Action] = (),
     ) -> None:
         self.case, self.protocol, self.influence = case, protocol, influence
         self.folder = folder
         self.settings = settings or SessionSettings()
         self.evaluator = DoseEvaluator(case, protocol, influence.grid, progress)
         self.structures = make_planning_structures(case, protocol, influence.grid)
+        self.first_actions = tuple(first_actions)
         self.steps: list[Step] = []
         #: The current plan, on which everybody builds: the best so far, or what a person chose.
         self.best: Plan | None = None
@@ -120,17 +139,26 @@ class PlanningSession:
 
     def quality(self, step: Step) -> PlanQuality:
         """Rank value of a step's plan."""
-        return plan_quality(step.scorecard, self.protocol, self._organs, self.case.external.name)
+        return plan_quality(
+            step.scorecard,
+            self.protocol,
+            self._organs,
+            self.case.external.name,
+            step.constraints,
+        )
 
     def start(
         self, progress: ProgressReport = silent, cancel_requested: CancelRequested = never
     ) -> Step:
-        """Make the first plan, from objectives derived from the protocol."""
+        """Make the first plan, from objectives derived from the protocol and `first_actions`."""
         objectives = initial_objectives(self.case, self.protocol, self.structures)
+        first = Proposal(
+            "initial", "initial", "First plan, from the protocol's goals", self.first_actions
+        )
+        change = self._change(objectives, (), first)
         flat = self._maker.flat_fluence(objectives)
-        first = Proposal("initial", "initial", "First plan, from the protocol's goals", ())
         return self._make_step(
-            first, (), objectives, flat, self.settings.first, progress, cancel_requested
+            first, change, flat, self.settings.first, progress, cancel_requested
         )
 
     def apply(
@@ -157,7 +185,7 @@ class PlanningSession:
             If the person asked to stop; the unfinished step is dropped.
         """
         try:
-            objectives, changes = self._objectives_after(proposal)
+            change = self._change_of_best(proposal)
         except InputError as error:
             self._audit.append(
                 "actions rejected",
@@ -167,8 +195,7 @@ class PlanningSession:
             raise
         return self._make_step(
             proposal,
-            changes,
-            objectives,
+            change,
             self.best.fluence,
             self.settings.later,
             progress,
@@ -190,16 +217,17 @@ class PlanningSession:
             If an action is not allowed.
         CancelledError
         """
-        objectives, _ = self._objectives_after(proposal)
+        change = self._change_of_best(proposal)
         result = self._maker.optimized(
-            objectives,
+            change.objectives,
+            change.constraints,
             self.best.fluence,
             self.settings.trial,
             progress,
             cancel_requested,
         )
-        fluence, _ = self._maker.normalized(result.fluence)
-        return self._maker.evaluated(self._next_step, fluence)
+        step = replace(self._next_step, constraints=result.constraints)
+        return self._maker.evaluated(step, result.fluence)
 
     def sketch(
         self,
@@ -217,9 +245,14 @@ class PlanningSession:
             If an action is not allowed.
         CancelledError
         """
-        objectives, _ = self._objectives_after(proposal)
+        change = self._change_of_best(proposal)
         return self._maker.sketched(
-            self._next_step, objectives, self.best.fluence, iterations, cancel_requested
+            self._next_step,
+            change.objectives,
+            change.constraints,
+            self.best.fluence,
+            iterations,
+            cancel_requested,
         )
 
     def try_out(
@@ -349,22 +382,29 @@ class PlanningSession:
         """The best step under the next step's number: what is only looked at is judged as it."""
         return replace(self.best.step, index=len(self.steps))
 
-    def _objectives_after(
-        self, proposal: Proposal
-    ) -> tuple[tuple[Objective, ...], tuple[str, ...]]:
-        """Objectives of the best plan after a proposal's actions, and each change in words."""
-        return apply_actions(
-            self.best.step.objectives,
-            proposal.actions,
-            structures=self._index.names,
-            largest_dose_gy=LARGEST_DOSE_SHARE * self.protocol.highest.dose_gy,
-        )
+    def _change_of_best(self, proposal: Proposal) -> _Change:
+        """What a proposal makes of objectives and constraints of the best plan."""
+        step = self.best.step
+        return self._change(step.objectives, [o.constraint for o in step.constraints], proposal)
+
+    def _change(
+        self,
+        objectives: Sequence[Objective],
+        constraints: Sequence[Constraint],
+        proposal: Proposal,
+    ) -> _Change:
+        bounds = {
+            "structures": self._index.names,
+            "largest_dose_gy": LARGEST_DOSE_SHARE * self.protocol.highest.dose_gy,
+        }
+        objectives, texts = apply_actions(objectives, proposal.actions, **bounds)
+        constraints = constraints_after(constraints, proposal.actions, **bounds)
+        return _Change(objectives, constraints, texts)
 
     def _make_step(
         self,
         proposal: Proposal,
-        changes: tuple[str, ...],
-        objectives: tuple[Objective, ...],
+        change: _Change,
         start: np.ndarray,
         settings: SolverSettings,
         progress: ProgressReport,
@@ -373,8 +413,9 @@ class PlanningSession:
     ) -> Step:
         """Optimize, normalise, judge, compare with the best plan, and write the step."""
         began = time.perf_counter()
-        result = self._maker.optimized(objectives, start, settings, progress, cancel_requested)
-        fluence, scale = self._maker.normalized(result.fluence)
+        result = self._maker.optimized(
+            change.objectives, change.constraints, start, settings, progress, cancel_requested
+        )
         step = Step(
             index=len(self.steps),
             base=self.best.step.index if self.best else None,
@@ -382,22 +423,25 @@ class PlanningSession:
             move=proposal.move,
             title=proposal.title,
             actions=proposal.actions,
-            changes=changes,
-            objectives=objectives,
+            changes=change.texts,
+            objectives=change.objectives,
             scorecard=None,
             outcome="first plan",
             kept=True,
-            solver=result.report() | {"coverage_scale": scale},
+            solver=result.solver,
             author=proposal.author,
             note=proposal.note,
             assessment=proposal.assessment,
+            constraints=result.constraints,
         )
-        plan = self._maker.evaluated(step, fluence)
+        plan = self._maker.evaluated(step, result.fluence)
         step = plan.step
         if self.best is not None:
             step = self._compared(step, proposal, always_keep)
+        told = [step.outcome, *(outcome.describe() for outcome in step.constraints)]
+        step = replace(step, outcome="; ".join(told))
         step = replace(step, seconds=time.perf_counter() - began)
-        digests = self.folder.write_step(step, fluence, plan.structure_doses)
+        digests = self.folder.write_step(step, result.fluence, plan.structure_doses)
         self._audit.append(
             "step",
             {

@@ -111,7 +111,9 @@ class SessionFolder:
     def inputs(self, content: Mapping) -> dict[str, str]:
         """SHA-256 of everything that was given to the session, by name."""
         given = {"case": hashlib.sha256(self.case_path.read_bytes()).hexdigest()}
-        for name in ("protocol", "beams", "dose_grid", "fingerprint"):
+        for name in ("protocol", "beams", "dose_grid", "fingerprint", "actions"):
+            if name not in content:  # actions: what a person wanted of the first plan, if anything
+                continue
             text = json.dumps(content[name], sort_keys=True)
             given[name] = hashlib.sha256(text.encode()).hexdigest()
         return given
@@ -119,8 +121,9 @@ class SessionFolder:
     def check_inputs(self, content: Mapping) -> None:
         """Refuse to go on with other inputs than the audit log says the session started with."""
         first = next((e["data"] for e in read_audit(self.audit_path) if e["kind"] == "start"), {})
-        for name, digest in self.inputs(content).items():
-            if first.get(name) != digest:
+        given = self.inputs(content)
+        for name in {**first, **given}:
+            if first.get(name) != given.get(name):
                 file = self.case_path if name == "case" else self.session_path
                 raise InputError(
                     f"{file}: the {name.replace('_', ' ')} is not what the session was started "

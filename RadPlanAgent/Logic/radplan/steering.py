@@ -23,6 +23,8 @@ PREVIEW_ITERATIONS = 20
 MOST_PREVIEW_ITERATIONS = 200
 #: Texts that a person may enter, characters.
 LONGEST_NAME, LONGEST_TEXT = 100, 2000
+#: Who acts where a person did not say a name.
+NAMELESS = "unnamed"
 
 
 def person(name: object) -> str:

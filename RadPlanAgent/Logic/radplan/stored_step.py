@@ -11,7 +11,7 @@ from .agent.actions import action_from_dict, action_to_dict
 from .agent.assessment import assessment_from_dict
 from .agent.trajectory import ExpectationOutcome, Step
 from .errors import InputError
-from .optimize import Objective
+from .optimize import Constraint, ConstraintOutcome, Objective
 from .scorecard import Scorecard
 
 #: Achieved values of a restored step may differ from the stored ones by this much (Gy, %, cc).
@@ -69,6 +69,7 @@ def step_to_dict(step: Step) -> dict:
         "shortcoming": step.shortcoming,
         "assessment": step.assessment.to_dict() if step.assessment else None,
         "expectations": [expectation_to_dict(e) for e in step.expectations],
+        "constraints": [_constraint_to_dict(o) for o in step.constraints],
     }
 
 
@@ -79,6 +80,17 @@ def expectation_to_dict(outcome: ExpectationOutcome) -> dict:
 
 def _expectation_from_dict(values: dict) -> ExpectationOutcome:
     return ExpectationOutcome(**{k: v for k, v in values.items() if k != "held"})
+
+
+def _constraint_to_dict(outcome: ConstraintOutcome) -> dict:
+    return asdict(outcome) | {"kept": outcome.kept, "text": outcome.describe()}
+
+
+def _constraint_from_dict(values: dict) -> ConstraintOutcome:
+    values = {k: v for k, v in values.items() if k not in ("kept", "text")}
+    values["constraint"] = Constraint(**values["constraint"])
+    values["conflicts"] = tuple(values["conflicts"])
+    return ConstraintOutcome(**values)
 
 
 def step_from_dict(values: dict, objectives: list[dict]) -> Step:
@@ -111,6 +123,7 @@ def step_from_dict(values: dict, objectives: list[dict]) -> Step:
             if values.get("assessment")
             else None,
             expectations=tuple(_expectation_from_dict(e) for e in values.get("expectations", ())),
+            constraints=tuple(_constraint_from_dict(o) for o in values.get("constraints", ())),
         )
     except (KeyError, TypeError) as error:
         raise InputError(f"step {values.get('index')}: stored step is damaged ({error})") from None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import get_args
 
 import numpy as np
 
 from ..errors import InputError
-from ..optimize import Objective
+from ..optimize import Constraint, Objective
 
 #: Objective weights stay within these.
 WEIGHT_BOUNDS = (1e-3, 1e6)
@@ -71,10 +72,33 @@ class RemoveObjective:
     kind: str = "remove_objective"
 
 
-Action = ChangeWeight | ChangeDose | ChangeVolume | AddObjective | RemoveObjective
-ACTION_TYPES: dict[str, type] = {
-    t.kind: t for t in (ChangeWeight, ChangeDose, ChangeVolume, AddObjective, RemoveObjective)
-}
+@dataclass(frozen=True)
+class SetConstraint:
+    """Have every optimization from now on keep to a constraint; a person's action only.
+
+    It takes the place of one on the same point of the same structure.
+    """
+
+    constraint: Constraint
+    reason: str
+    author: str
+    kind: str = "set_constraint"
+
+
+@dataclass(frozen=True)
+class LiftConstraint:
+    """Let a constraint go; a person's action only."""
+
+    constraint: Constraint
+    reason: str
+    author: str
+    kind: str = "lift_constraint"
+
+
+ObjectiveAction = ChangeWeight | ChangeDose | ChangeVolume | AddObjective | RemoveObjective
+ConstraintAction = SetConstraint | LiftConstraint
+Action = ObjectiveAction | ConstraintAction
+ACTION_TYPES: dict[str, type] = {t.kind: t for t in get_args(Action)}
 
 
 def action_to_dict(action: Action) -> dict:
@@ -93,6 +117,8 @@ def action_from_dict(values: dict) -> Action:
     try:
         if action_type is AddObjective:
             values["objective"] = Objective(**values["objective"])
+        elif action_type in get_args(ConstraintAction):
+            values["constraint"] = Constraint(**values["constraint"])
         return action_type(**values)
     except (KeyError, TypeError) as error:
         raise InputError(f"action {values.get('kind')}: {error}") from None
@@ -135,6 +161,8 @@ def describe_action(
     def whole(objective: Objective) -> str:
         return f"{objective.id} ({objective.describe()})" if by_id else objective.describe()
 
+    if isinstance(action, ConstraintAction):
+        return f"{action.kind.replace('_', ' ')} {action.constraint.describe()}"
     if isinstance(action, AddObjective):
         return f"add {whole(action.objective)}"
     objective = find_objective(objectives, action.objective_id)
@@ -160,6 +188,8 @@ def apply_actions(
 ) -> tuple[tuple[Objective, ...], tuple[str, ...]]:
     """The objectives after the actions, and what each action changed, in plain words.
 
+    Constraints are set and lifted by `constraints_after`.
+
     Parameters
     ----------
     objectives, actions
@@ -177,13 +207,13 @@ def apply_actions(
     current, changes = list(objectives), []
     for action in actions:
         before = tuple(current)
+        if isinstance(action, ConstraintAction):
+            changes.append(describe_action(action, before))
+            continue
         if isinstance(action, AddObjective):
             new = action.objective
-            if new.structure not in structures:
-                raise InputError(
-                    f"objective for unknown structure {new.structure!r}; there are "
-                    f"{', '.join(structures)}"
-                )
+            if not new.on_fluence:
+                _check_structure("objective", new.structure, structures)
             if any(o.id == new.id for o in current):
                 raise InputError(f"there is already an objective {new.id!r}; change it instead")
             current.append(new)
@@ -200,7 +230,51 @@ def apply_actions(
     return tuple(current), tuple(changes)
 
 
-def _changed(objective: Objective, action: Action) -> Objective:
+def constraints_after(
+    constraints: Sequence[Constraint],
+    actions: Sequence[Action],
+    *,
+    structures: Sequence[str],
+    largest_dose_gy: float,
+) -> tuple[Constraint, ...]:
+    """The constraints after the actions; parameters and errors as of `apply_actions`."""
+    current = {_bounded(c): c for c in constraints}
+    for action in actions:
+        if not isinstance(action, ConstraintAction):
+            continue
+        constraint = action.constraint
+        point = _bounded(constraint)
+        if isinstance(action, LiftConstraint):
+            if current.get(point) != constraint:
+                known = "; ".join(c.describe() for c in current.values()) or "none"
+                raise InputError(
+                    f"there is no constraint {constraint.describe()}; there are: {known}"
+                )
+            del current[point]
+            continue
+        _check_structure("constraint", constraint.structure, structures)
+        if constraint.dose_gy > largest_dose_gy:
+            raise InputError(
+                f"constraint {constraint.describe()} is above the {largest_dose_gy:g} Gy that a "
+                "constraint may allow or ask for"
+            )
+        current[point] = constraint
+    return tuple(current.values())
+
+
+def _bounded(constraint: Constraint) -> tuple:
+    """What a constraint bounds: of two on the same, the later one counts."""
+    return constraint.structure, constraint.kind, constraint.volume_percent
+
+
+def _check_structure(what: str, structure: str, structures: Sequence[str]) -> None:
+    if structure not in structures:
+        raise InputError(
+            f"{what} for unknown structure {structure!r}; there are {', '.join(structures)}"
+        )
+
+
+def _changed(objective: Objective, action: ObjectiveAction) -> Objective:
     if isinstance(action, ChangeWeight):
         factor = action.factor
         if not (np.isfinite(factor) and factor > 0):

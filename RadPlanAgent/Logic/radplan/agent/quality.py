@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..metrics import Metric
+from ..optimize import ConstraintOutcome
+from ..optimize.constraints import TOLERANCE_GY
 from ..protocol import Protocol
 from ..scorecard import GoalResult, Scorecard
 
@@ -74,11 +77,14 @@ class PlanQuality:
     burden_parts : tuple of (str, float)
         What organs get, relative to their limits, what goals are missed by, and how uneven and
         loose the dose to the target is: each by its name.
+    missed_gy : float
+        By how much constraints are missed, in all; it rules over everything else.
     """
 
     tiers: tuple[float, ...]
     tolerances: tuple[float, ...]
     burden_parts: tuple[tuple[str, float], ...]
+    missed_gy: float = 0.0
 
     @property
     def burden(self) -> float:
@@ -87,6 +93,9 @@ class PlanQuality:
 
     def shortcoming(self, other: PlanQuality) -> str:
         """Why this plan is not better than another, in a few words; empty if it is."""
+        more_gy = self.missed_gy - other.missed_gy
+        if abs(more_gy) > TOLERANCE_GY:
+            return f"misses constraints by {more_gy:.2f} Gy more" if more_gy > 0 else ""
         for name, mine, theirs, tolerance in zip(
             TIER_NAMES, self.tiers, other.tiers, self.tolerances, strict=True
         ):
@@ -118,9 +127,13 @@ class PlanQuality:
 
 
 def plan_quality(
-    scorecard: Scorecard, protocol: Protocol, organs: tuple[str, ...], external: str
+    scorecard: Scorecard,
+    protocol: Protocol,
+    organs: tuple[str, ...],
+    external: str,
+    constraints: Sequence[ConstraintOutcome] = (),
 ) -> PlanQuality:
-    """Rank value of a plan, from its scorecard alone."""
+    """Rank value of a plan, from its scorecard and the constraints that it has."""
     rank = scorecard.rank()
     shortfall = target_shortfall(scorecard, protocol) + hot_spot(scorecard, protocol, external)
     tiers = (*rank[:4], shortfall, *rank[4:])
@@ -132,7 +145,8 @@ def plan_quality(
         ("nonconformity", NONCONFORMITY_COST * (1 - scorecard.conformity_index)),
     )
     tolerances = (STRICT_TOLERANCE,) * 5 + (WISH_TOLERANCE,) * (len(tiers) - 5)
-    return PlanQuality(tiers, tolerances, parts)
+    missed_gy = sum(o.violation_gy for o in constraints if not o.kept)
+    return PlanQuality(tiers, tolerances, parts, missed_gy)
 
 
 def target_shortfall(scorecard: Scorecard, protocol: Protocol) -> float:

@@ -8,7 +8,7 @@ from typing import Protocol as Interface
 
 from ..case import Case, DoseImage
 from ..metrics import StructureDose
-from ..optimize import Objective, StructureIndex
+from ..optimize import ConstraintOutcome, Objective, StructureIndex
 from ..protocol import Protocol
 from ..scorecard import Scorecard
 from .actions import Action
@@ -126,6 +126,8 @@ class Step:
         What was expected of the actions, and what came of it.
     shortcoming : str
         Why it was undone; empty if it was kept.
+    constraints : tuple of ConstraintOutcome
+        Constraints after the actions, and how the scaled dose keeps to each.
     """
 
     index: int
@@ -146,6 +148,7 @@ class Step:
     assessment: Assessment | None = None
     expectations: tuple[ExpectationOutcome, ...] = ()
     shortcoming: str = ""
+    constraints: tuple[ConstraintOutcome, ...] = ()
 
 
 @dataclass(frozen=True)

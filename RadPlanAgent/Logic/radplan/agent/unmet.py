@@ -9,8 +9,11 @@ from .trajectory import Step
 
 
 def unmet_goals(best: Step, steps: Sequence[Step]) -> list[str]:
-    """One sentence per unmet goal: by how much, and what pursuing it further cost."""
-    sentences = []
+    """One sentence per constraint that is not kept, and per unmet goal.
+
+    By how much; of a goal also what pursuing it further cost.
+    """
+    sentences = [o.describe() for o in best.constraints if not o.kept]
     for result in best.scorecard.goals:
         if result.met is not False:
             continue

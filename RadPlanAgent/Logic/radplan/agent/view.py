@@ -13,7 +13,7 @@ from functools import cached_property
 from ..optimize import Objective
 from ..protocol import ClinicalGoal, Protocol
 from ..scorecard import Scorecard
-from .actions import Action, AddObjective, describe_action, with_own_ids
+from .actions import Action, AddObjective, ConstraintAction, describe_action, with_own_ids
 from .tokens import GoalTokens, ObjectiveTokens, StructureTokens
 from .trajectory import Situation, Step
 
@@ -144,14 +144,17 @@ class View:
             action, objective_id=self.objectives.token(action.objective_id), reason=reason
         )
 
-    def _on_fluence(self, action: Action) -> bool:
+    def _is_persons(self, action: Action) -> bool:
+        """Whether it is of what only people decide: constraints, and objectives on the fluence."""
+        if isinstance(action, ConstraintAction):
+            return True
         if isinstance(action, AddObjective):
             return action.objective.on_fluence
         return action.objective_id not in self.objectives
 
     def _hidden_step(self, step: Step, base: Sequence[Objective]) -> Step:
         actions = tuple(
-            self._hidden_action(a, step.author) for a in step.actions if not self._on_fluence(a)
+            self._hidden_action(a, step.author) for a in step.actions if not self._is_persons(a)
         )
         labels = {
             own.label: hidden.label
@@ -172,6 +175,7 @@ class View:
             scorecard=self._hidden_scorecard(step.scorecard),
             assessment=step.assessment if _by_model(step) else None,
             expectations=tuple(replace(e, goal=labels[e.goal]) for e in step.expectations),
+            constraints=(),
         )
 
 

@@ -27,10 +27,15 @@ def count(text: str) -> int:
 
 def length(text: str) -> float:
     """A positive length in mm."""
+    return positive(text, "length in mm")
+
+
+def positive(text: str, what: str = "number") -> float:
+    """A positive number."""
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a positive length in mm, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a positive {what}, got {text!r}")
     return number

@@ -20,8 +20,9 @@ def make_parser() -> argparse.ArgumentParser:
         prog="radplan",
         description="Radiotherapy treatment planning without a window: from CT and structures to "
         f"a judged plan. {BANNER}",
-        epilog="Exit codes: 0 done; 2 bad usage or input; 3 ran, but must-goals are unmet; "
-        "4 cancelled. Results go to standard output, everything else to standard error.",
+        epilog="Exit codes: 0 done; 2 bad usage or input; 3 ran, but must-goals or constraints "
+        "are unmet; 4 cancelled. Results go to standard output, everything else to standard "
+        "error.",
     )
     parser.add_argument("--version", action="version", version=f"radplan {__version__}")
     common = argparse.ArgumentParser(add_help=False)

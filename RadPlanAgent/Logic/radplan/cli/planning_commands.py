@@ -13,6 +13,7 @@ from ..errors import InputError
 from .ending import BANNER, DONE, MUST_GOALS_UNMET
 from .model_options import add_planner_options, llm_request
 from .options import CASE_HELP, PROTOCOL_HELP, AddCommand, count, length
+from .persons_options import add_persons_options, persons_actions
 
 if TYPE_CHECKING:
     from ..planning import PlanOutcome
@@ -86,6 +87,7 @@ def add_plan(command: AddCommand) -> None:
         help="rename a structure of the case; may be repeated",
     )
     plan.add_argument("--overwrite", action="store_true", help="replace the session in --out")
+    add_persons_options(plan)
     add_planner_options(plan)
 
 
@@ -120,6 +122,7 @@ def _plan(options: argparse.Namespace) -> int:
         overwrite=options.overwrite,
         llm=llm_request(options),
         preview=options.preview,
+        actions=persons_actions(options),
     )
     with Console() as console:
         outcome = plan(request, console)
@@ -149,6 +152,7 @@ def add_resume(command: AddCommand) -> None:
         metavar="HOST",
         help="host that the session's language model may be asked on; may be repeated",
     )
+    add_persons_options(resume, lift=True)
 
 
 def _resume(options: argparse.Namespace) -> int:
@@ -156,7 +160,13 @@ def _resume(options: argparse.Namespace) -> int:
     from ..planning import resume
 
     with Console() as console:
-        outcome = resume(options.session, console, options.iterations, tuple(options.allow_remote))
+        outcome = resume(
+            options.session,
+            console,
+            options.iterations,
+            tuple(options.allow_remote),
+            persons_actions(options),
+        )
     return _finish(outcome)
 
 
@@ -208,10 +218,14 @@ def _finish(outcome: PlanOutcome) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     print(format_scorecard(outcome.scorecard))
     print(f"\nPlanning ended because {outcome.stop_reason}.")
+    for constraint in outcome.constraints:
+        if constraint.kept:
+            print(f"- {constraint.describe()}")
     for sentence in outcome.unmet:
         print(f"- {sentence}")
     report = outcome.folder / "report.html"
     if report.is_file():
         print(f"Report: {report}")
     print(BANNER)
-    return DONE if outcome.scorecard.must_met else MUST_GOALS_UNMET
+    kept = all(constraint.kept for constraint in outcome.constraints)
+    return DONE if outcome.scorecard.must_met and kept else MUST_GOALS_UNMET

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
@@ -65,7 +65,8 @@ class ConstraintOutcome:
         """The outcome in words."""
         text = f"{self.constraint.describe()}: {self.achieved_gy:.2f} Gy"
         if self.kept:
-            return f"{text}, kept"
+            price = f", price {self.price_per_gy:.3g} a Gy" if self.price_per_gy else ""
+            return f"{text}, kept{price}"
         against = f", against {' and '.join(self.conflicts)}" if self.conflicts else ""
         return f"{text}, missed by {self.violation_gy:.2f} Gy{against}"
 
@@ -109,6 +110,12 @@ class ConstrainedResult:
     def feasible(self) -> bool:
         """Whether all constraints are kept, within their tolerances."""
         return all(outcome.kept for outcome in self.outcomes)
+
+    def report(self) -> dict:
+        """Everything but fluence and outcomes, for logs."""
+        values = asdict(self)
+        del values["fluence"], values["outcomes"]
+        return values
 
 
 def optimize_constrained(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,13 +15,25 @@ from .objectives import dose_at_volume, hottest_voxels
 #: share of its level, whichever is more.
 TOLERANCE_GY, TOLERANCE_SHARE = 0.1, 0.002
 
-
 #: How each kind is written.
 CONSTRAINT_KINDS = {
     "max_dose": "max ≤",
     "mean_dose": "mean ≤",
     "min_dose_at_volume": "D{:g}% ≥",
     "max_dose_at_volume": "D{:g}% ≤",
+}
+#: A constraint as `Constraint.describe` words it, or as one types it.
+_TEXT = re.compile(
+    r"(?P<structure>[^<>≤≥]+?):?\s+(?P<point>max|mean|min|d\s*(?P<volume>[\d.]+)\s*%)\s*"
+    r"(?P<sign>≤|<=|≥|>=)\s*(?P<dose>[\d.]+)\s*(gy)?",
+    re.IGNORECASE,
+)
+_KINDS_IN_TEXT = {
+    ("max", "≤"): "max_dose",
+    ("mean", "≤"): "mean_dose",
+    ("min", "≥"): "min_dose_at_volume",
+    ("d", "≥"): "min_dose_at_volume",
+    ("d", "≤"): "max_dose_at_volume",
 }
 
 
@@ -47,18 +61,37 @@ class Constraint:
     volume_percent: float | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.structure, str):
+            raise InputError(f"constraint: a structure's name is a text, got {self.structure!r}")
         where = f"constraint on {self.structure}"
         if self.kind not in CONSTRAINT_KINDS:
             raise InputError(
                 f"{where}: unknown kind {self.kind!r}; there are {', '.join(CONSTRAINT_KINDS)}"
             )
-        if not 0 < self.dose_gy < np.inf:
-            raise InputError(f"{where}: dose_gy must be a positive number, got {self.dose_gy}")
+        if not 0 < self.dose_gy <= sys.float_info.max:  # JSON has integers of any length
+            raise InputError(f"{where}: dose_gy must be a positive number, got {self.dose_gy!r}")
         if not self.at_volume:
             if self.volume_percent is not None:
                 raise InputError(f"{where}: {self.kind} takes no volume_percent")
         elif self.volume_percent is None or not 0 <= self.volume_percent <= 100:
             raise InputError(f"{where}: {self.kind} needs a volume_percent of 0 … 100")
+
+    @classmethod
+    def from_text(cls, text: str) -> Constraint:
+        """Read what `describe` writes; ``<=``, ``>=``, ``min >=`` and no colon do as well."""
+        match = _TEXT.fullmatch(text.strip())
+        try:
+            point = match["point"].lower()
+            sign = match["sign"].replace("<=", "≤").replace(">=", "≥")
+            kind = _KINDS_IN_TEXT["d" if match["volume"] else point, sign]
+            volume = match["volume"] or ("100" if point == "min" else None)
+            dose_gy, percent = float(match["dose"]), None if volume is None else float(volume)
+        except (TypeError, KeyError, ValueError):  # no match, no such bound, no number
+            raise InputError(
+                f"constraint {text!r} is not understood; write for example "
+                "'SpinalCord max <= 45', 'Parotid_L mean <= 26' or 'PTV D95% >= 50' (Gy)"
+            ) from None
+        return cls(match["structure"].strip(), kind, dose_gy, percent)
 
     @property
     def at_volume(self) -> bool:

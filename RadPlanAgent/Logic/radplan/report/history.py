@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ..agent.tokens import StructureTokens
 from ..case import Case
 from ..figures import GoalHistory, StepLabel
+from ..optimize import FLUENCE
 from .folder import SessionRecord, StepRecord, mapping, mappings, number, text, texts, whole
 from .goals import Change, Goal, changes, read_goals
 
@@ -20,6 +21,8 @@ _ACTION_WORDS = {
     "change_volume": "Volume",
     "add_objective": "Added",
     "remove_objective": "Removed",
+    "set_constraint": "Constraint",
+    "lift_constraint": "Lifted",
 }
 
 
@@ -92,7 +95,7 @@ def token_reader(record: SessionRecord, case: Case) -> Callable[[str], str]:
     named = [text(row.get("target")) for row in mappings(protocol.get("prescriptions"))]
     named += [text(row.get("structure")) for row in mappings(protocol.get("goals"))]
     used = [text(o.get("structure")) for s in record.steps for o in s.objectives]
-    helpers = dict.fromkeys(name for name in used if name and name not in types)
+    helpers = dict.fromkeys(n for n in used if n and n not in types and n != FLUENCE)
     return StructureTokens(types, dict.fromkeys(n for n in named if n), helpers).reveal
 
 
@@ -164,7 +167,8 @@ def _action(
     kind = text(action.get("kind"))
     return ActionView(
         kind=_ACTION_WORDS.get(kind, kind.replace("_", " ").capitalize()),
-        text=text(action.get("text")).removeprefix("add ").removeprefix("remove "),
+        text=text(action.get("text")).removeprefix("add ").removeprefix("remove ")
+        .removeprefix("set constraint ").removeprefix("lift constraint "),
         reason=said(text(action.get("reason"))),
         author=_author(text(action.get("author"))),
         expected=expected,

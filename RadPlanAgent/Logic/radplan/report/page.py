@@ -137,6 +137,10 @@ def _context(record: SessionRecord, case: Case) -> dict:
         "unmet": text_list(session.get("unmet")),
         "goals": goals,
         "unverified": sum(g.verified is False for g in goals),
+        "constraints": [
+            {"kept": row.get("kept") is True, "text": text(row.get("text"))}
+            for row in mappings(record.best.step.get("constraints") if record.best else None)
+        ],
         "verdict": verdict(goals),
         "first_step": first.index if first else None,
         "first_achieved": {g.key: g.achieved_text for g in first_goals},

@@ -31,6 +31,7 @@ from ..review import APPROVED, REJECTED, record_review
 from ..steering import (
     LONGEST_NAME,
     MOST_PREVIEW_ITERATIONS,
+    NAMELESS,
     PREVIEW_ITERATIONS,
     person,
     persons_actions,
@@ -56,8 +57,6 @@ NEEDED = ("numpy", "scipy", "pyRadPlan", "numba", "matplotlib", "jinja2", "pydic
 #: What can be exported, and the file or folder of the session folder that it becomes.
 EXPORTS = {"dicom": "dicom", "report": "report.html", "scene": "scene.mrb", "dose": "dose.nrrd"}
 MOST_STEPS = 1000
-#: Who acts where a person did not say a name.
-NAMELESS = "unnamed"
 
 
 class Desk:
@@ -147,8 +146,9 @@ class Desk:
         """Plan a case from scratch, see `PlanRequest`.
 
         {case, protocol, out, planner, llm, beams, iterations, spacing_mm, bixel_width_mm,
-        structure_names, cache_dir, processes, overwrite, preview, influence} → {reason, unmet,
-        warnings, description}; an event ``stopped`` says why planning ended.
+        structure_names, cache_dir, processes, overwrite, preview, influence, actions, author} →
+        {reason, unmet, warnings, description}; an event ``stopped`` says why planning ended. The
+        actions are what a person wants of the first plan, such as constraints.
         """
         request = _plan_request(fields)
         fields.check_all_read()
@@ -244,6 +244,8 @@ class Desk:
             goals_met=told["goals_met"],
             goals_total=told["goals_total"],
             worst_margin=told["worst_margin"],
+            # Where it leads, not what it keeps to: that takes more than a preview.
+            constraints=told["constraints"],
             seconds=round(time.perf_counter() - began, 3),
             **stored,
         )
@@ -382,6 +384,9 @@ def _plan_request(fields: Fields) -> PlanRequest:
         llm=_llm_request(fields),
         preview=fields.flag("preview"),
         influence_path=Path(influence) if influence else None,
+        actions=persons_actions(
+            fields.any("actions", []), "", person(fields.any("author", NAMELESS))
+        ),
     )
 
 

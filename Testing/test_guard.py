@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from image_phantom import TARGET, ball, goal, image_phantom, protocol, structure
+from radplan.agent.action_bounds import PRIMARY_WEIGHT_FLOOR
 from radplan.agent.actions import (
     LARGEST_DOSE_SHARE,
     WEIGHT_BOUNDS,
@@ -24,11 +25,10 @@ from radplan.agent.guard import (
     KINDS,
     MOST_ACTIONS,
     PLAN_SCHEMA,
-    PRIMARY_WEIGHT_FLOOR,
     approvals,
     check_plan,
-    movements,
 )
+from radplan.agent.movements import movements
 from radplan.agent.trajectory import Proposal
 from radplan.agent.view import View, view_of
 from radplan.optimize import OBJECTIVE_FUNCTIONS, SolverSettings
@@ -203,6 +203,31 @@ def test_goals_without_a_value_are_not_expected(view):
 def test_all_problems_are_told_at_once(view):
     text = rejected(view, action(factor="x"), action(objective="y"), action(kind="z"))
     assert text.count("actions[") >= 3
+
+
+def test_refusals_by_different_rules_are_told_at_once(view):
+    text = rejected(
+        view,
+        change_dose(CORD, 49.0),
+        action(kind="change_volume", objective=GLAND, volume_percent=5),
+        add("OAR_1", "squared_overdosing", dose_gy=61.0),
+        change_dose(UNDER, 49.0),
+        change_dose(OVER, 49.9),
+    )
+    for words in (
+        "at most 7.5 Gy in one step",
+        "no volume",
+        "above the 60 Gy",
+        "may not fall below 50 Gy",
+        "needs at least that level",
+    ):
+        assert words in text
+
+
+def test_what_only_all_actions_together_break_is_told_with_the_rest(view):
+    gone = action(kind="remove_objective", objective=GLAND)
+    text = rejected(view, gone, action(objective=GLAND, factor=1.5), change_dose(CORD, 49.0))
+    assert f"no objective '{GLAND}'" in text and "at most 7.5 Gy" in text
 
 
 def test_the_same_twice_in_one_reply(view):

@@ -11,11 +11,12 @@ from math import isfinite
 from ..case import StructureType
 from ..optimize import OBJECTIVE_FUNCTIONS
 from ..resources import resource_path
+from .action_bounds import LARGEST_LEVEL_STEP
 from .anatomy import anatomy_facts, anatomy_text
 from .assessment import PROBLEM_KINDS, Assessment, Problem
 from .burden_facts import burdens_text
 from .facts import dvh_text, protocol_text, scorecard_text
-from .guard import LARGEST_LEVEL_STEP, MOST_ACTIONS
+from .guard import MOST_ACTIONS
 from .helpers import (
     LEVEL_GRADIENT_MM,
     RINGS,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from .changes import elsewhere_text, goals_text
 from .facts import table
-from .guard import Movement, movements
+from .movements import Movement, movements
 from .trajectory import Step
 from .view import View
 

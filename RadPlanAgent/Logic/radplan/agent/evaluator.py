@@ -23,8 +23,7 @@ from .briefing import prompt, section
 from .directions import DIRECTIONS
 from .exchange import Exchanges, GivenUpError
 from .llm.messages import Message
-from .spatial import spatial_facts
-from .spots import SpatialFacts
+from .spatial import SpatialFacts, spatial_facts
 from .tokens import StructureTokens
 from .view import View
 from .vision import CLAIMS_SCHEMA, CheckedClaims, Claim, check_claims, read_claims

@@ -13,8 +13,7 @@ from ..case import Case, DoseImage, StructureType
 from ..errors import InputError
 from ..geometry import Triple
 from ..protocol import Protocol
-from .spatial import CONFORMITY_PERCENT
-from .spots import SpatialFacts
+from .spatial import CONFORMITY_PERCENT, SpatialFacts
 from .tokens import StructureTokens
 
 if TYPE_CHECKING:

@@ -19,7 +19,9 @@ from .checked import (
     word_schema,
 )
 from .directions import DIRECTIONS, components_beyond
-from .spots import PLAIN_MM, ColdSpot, HotSpot, SpatialFacts
+from .spatial import SpatialFacts
+from .spill import PLAIN_MM
+from .spots import ColdSpot, HotSpot
 from .tokens import StructureTokens
 
 #: The last two say that there is none.

@@ -248,6 +248,51 @@ def test_an_objective_is_added_in_the_dialog_and_removed_again(planned):
     assert table.rowCount == before and not planned.panel.plan.edits.count
 
 
+def test_a_constraint_is_set_in_the_dialog_kept_and_lifted_again(planned):
+    table, run = planned.ui.objectivesTable, planned.run
+    before = table.rowCount
+
+    def fill(dialog):
+        structure, function = the(dialog, "QComboBox"), the(dialog, "QComboBox", 1)
+        structure.setCurrentIndex(structure.findText("Cord"))
+        function.setCurrentIndex(function.findData("fluence_roughness"))
+        assert not structure.enabled
+        function.setCurrentIndex(function.findData("constraint max_dose"))
+        boxes = [the(dialog, "QDoubleSpinBox", i) for i in range(4)]
+        assert structure.enabled and [b.enabled for b in boxes] == [True, False, False, False]
+        boxes[0].setValue(37.0)
+        press(dialog, "Ok")
+
+    with Answer(fill):
+        planned.ui.addObjectiveButton.click()
+    planned.spin()
+    assert (table.item(before, 0).text(), table.item(before, 1).text()) == (
+        "Cord",
+        "constraint max dose",
+    )
+    planned.press("optimizeButton")
+    step = run.session.steps[run.session.current]
+    assert step["constraints"][0]["text"].startswith("Cord: max ≤ 37 Gy: ")
+    assert table.item(before, 2).toolTip() == step["constraints"][0]["text"]
+    assert "Cord: max ≤ 37 Gy: " in planned.ui.stepNote.text
+    previews: list = []
+    show = run.onPreview
+    run.onPreview = lambda event: (previews.append(event), show(event))
+    planned.panel.plan.slider("Gland").setValue(5)
+    planned.wait(lambda: bool(previews), "for a preview")
+    run.onPreview = show
+    assert "not held to constraints:\nCord: max ≤ 37 Gy: " in planned.ui.previewNote.text
+    planned.panel.plan.slider("Gland").setValue(0)
+    planned.panel.sliderPreview.end()
+    table.item(before, 2).setText("36")
+    planned.spin()
+    table.selectRow(before)
+    planned.press("removeObjectiveButton")
+    planned.press("optimizeButton")
+    assert table.rowCount == before
+    assert run.session.steps[run.session.current]["constraints"] == []
+
+
 def test_no_objective_when_the_dialog_is_left(planned):
     with Answer(lambda dialog: press(dialog, "Cancel")) as answer:
         planned.ui.addObjectiveButton.click()

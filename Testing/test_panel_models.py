@@ -6,12 +6,12 @@ from dataclasses import dataclass, fields, replace
 
 import pytest
 
-from radplan.agent.actions import action_from_dict, apply_actions
+from radplan.agent.actions import action_from_dict, apply_actions, constraints_after
 from radplan.binding import Binding
 from radplan.case import StructureType
 from radplan.errors import InputError
 from radplan.naming import map_name
-from radplan.optimize import Objective
+from radplan.optimize import Constraint, Objective
 from radplan.panel.availability import Facts, reasons
 from radplan.panel.goal_rows import goal_rows, summary
 from radplan.panel.mapping_rows import (
@@ -175,6 +175,35 @@ def test_edits_outside_bounds_are_refused(name, value):
 def test_numbers_that_a_function_lacks_cannot_be_edited():
     with pytest.raises(InputError):
         ObjectiveEdits(OBJECTIVES).edited("Bladder/mean_dose", "dose_gy", 20.0)
+
+
+LIMIT = Constraint("Rectum", "max_dose", 50.0)
+COVER = Constraint("PTV", "min_dose_at_volume", 57.0, 98.0)
+
+
+def constraints_of(edits, before=()):
+    typed = [
+        action_from_dict({"reason": "", "author": "person:Test"} | a) for a in edits.actions()
+    ]
+    bounds = {"structures": ("PTV", "Rectum", "Bladder"), "largest_dose_gy": 72.0}
+    return constraints_after(before, typed, **bounds)
+
+
+def test_constraints_are_rows_like_objectives():
+    edits = ObjectiveEdits((*OBJECTIVES, LIMIT)).with_added(COVER)
+    assert (edits.count, edits.rows[-2:]) == (1, (LIMIT, COVER))
+    assert constraints_of(edits, (LIMIT,)) == (LIMIT, COVER)
+    lower = replace(LIMIT, dose_gy=45.0)
+    for changed in (edits.edited(LIMIT.id, "dose_gy", 45.0), edits.with_added(lower)):
+        assert constraints_of(changed, (LIMIT,)) == (lower, COVER)
+        assert changed.edited(LIMIT.id, "dose_gy", 50.0).count == 1
+    assert constraints_of(edits.without(LIMIT.id).without(COVER.id), (LIMIT,)) == ()
+    again = edits.without(LIMIT.id).with_added(lower)
+    assert constraints_of(again, (LIMIT,)) == (lower, COVER)
+    for name, value in (("weight", 2.0), ("volume_percent", 5.0), ("dose_gy", -1.0)):
+        with pytest.raises(InputError):
+            edits.edited(COVER.id, name, value)
+    assert after(edits.actions()) == OBJECTIVES
 
 
 # Sliders

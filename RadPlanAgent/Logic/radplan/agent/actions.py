@@ -238,19 +238,18 @@ def constraints_after(
     largest_dose_gy: float,
 ) -> tuple[Constraint, ...]:
     """The constraints after the actions; parameters and errors as of `apply_actions`."""
-    current = {_bounded(c): c for c in constraints}
+    current = {c.id: c for c in constraints}
     for action in actions:
         if not isinstance(action, ConstraintAction):
             continue
         constraint = action.constraint
-        point = _bounded(constraint)
         if isinstance(action, LiftConstraint):
-            if current.get(point) != constraint:
+            if current.get(constraint.id) != constraint:
                 known = "; ".join(c.describe() for c in current.values()) or "none"
                 raise InputError(
                     f"there is no constraint {constraint.describe()}; there are: {known}"
                 )
-            del current[point]
+            del current[constraint.id]
             continue
         _check_structure("constraint", constraint.structure, structures)
         if constraint.dose_gy > largest_dose_gy:
@@ -258,13 +257,8 @@ def constraints_after(
                 f"constraint {constraint.describe()} is above the {largest_dose_gy:g} Gy that a "
                 "constraint may allow or ask for"
             )
-        current[point] = constraint
+        current[constraint.id] = constraint
     return tuple(current.values())
-
-
-def _bounded(constraint: Constraint) -> tuple:
-    """What a constraint bounds: of two on the same, the later one counts."""
-    return constraint.structure, constraint.kind, constraint.volume_percent
 
 
 def _check_structure(what: str, structure: str, structures: Sequence[str]) -> None:

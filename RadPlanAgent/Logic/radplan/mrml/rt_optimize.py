@@ -22,6 +22,7 @@ from ..optimize import (
     FluenceProblem,
     Objective,
     StructureIndex,
+    constraint_parameters,
     optimize_constrained,
     optimize_fluence,
 )
@@ -242,7 +243,7 @@ def _parameters(function: str) -> tuple[str, ...]:
     """What a function of the table takes, besides its penalty."""
     if function in OBJECTIVE_FUNCTIONS:
         return OBJECTIVE_FUNCTIONS[function].parameters
-    return ("dose_gy", "volume_percent") if function.endswith("_at_volume") else ("dose_gy",)
+    return constraint_parameters(function.removeprefix(CONSTRAINT))
 
 
 def _number(node: slicer.vtkMRMLRTObjectiveNode, name: str, where: str) -> float:

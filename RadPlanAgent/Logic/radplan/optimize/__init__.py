@@ -1,7 +1,7 @@
 """From objectives to fluence."""
 
 from .constrained import ConstrainedResult, ConstraintOutcome, optimize_constrained
-from .constraints import CONSTRAINT_KINDS, Constraint
+from .constraints import CONSTRAINT_KINDS, Constraint, constraint_parameters
 from .fall_off import fall_off_levels_gy
 from .objectives import FLUENCE, OBJECTIVE_FUNCTIONS, ROUGHNESS, Objective, dose_at_volume
 from .problem import FluenceProblem
@@ -23,6 +23,7 @@ __all__ = [
     "Objective",
     "SolverSettings",
     "StructureIndex",
+    "constraint_parameters",
     "dose_at_volume",
     "fall_off_levels_gy",
     "optimize_constrained",

@@ -37,6 +37,11 @@ _KINDS_IN_TEXT = {
 }
 
 
+def constraint_parameters(kind: str) -> tuple[str, ...]:
+    """The parameters that a kind of constraint takes."""
+    return ("dose_gy", "volume_percent") if kind.endswith("_at_volume") else ("dose_gy",)
+
+
 @dataclass(frozen=True)
 class Constraint:
     """One bound on a structure's dose.
@@ -94,9 +99,15 @@ class Constraint:
         return cls(match["structure"].strip(), kind, dose_gy, percent)
 
     @property
+    def id(self) -> str:
+        """What it bounds: of two constraints on the same, a plan has one."""
+        at = f"/{float(self.volume_percent)}" if self.at_volume else ""
+        return f"constraint/{self.structure}/{self.kind}{at}"
+
+    @property
     def at_volume(self) -> bool:
         """Whether it bounds a point of the dose-volume histogram."""
-        return self.kind.endswith("_at_volume")
+        return "volume_percent" in constraint_parameters(self.kind)
 
     @property
     def is_minimum(self) -> bool:

@@ -1,4 +1,4 @@
-"""Asks for a new objective."""
+"""Asks for a new objective or constraint."""
 
 from __future__ import annotations
 
@@ -7,12 +7,25 @@ from collections.abc import Sequence
 import qt
 
 from ..errors import InputError
-from ..optimize import OBJECTIVE_FUNCTIONS, Objective
+from ..optimize import (
+    CONSTRAINT_KINDS,
+    FLUENCE,
+    OBJECTIVE_FUNCTIONS,
+    ROUGHNESS,
+    Constraint,
+    Objective,
+    constraint_parameters,
+)
 from .i18n import _
 
+#: Functions that are constraints start with this.
+CONSTRAINT = "constraint "
 
-def ask_for_objective(parent: qt.QWidget, structures: Sequence[str]) -> Objective | None:
-    """The objective that a person describes; None if they think better of it."""
+
+def ask_for_objective(
+    parent: qt.QWidget, structures: Sequence[str]
+) -> Objective | Constraint | None:
+    """What a person describes; None if they think better of it."""
     dialog = qt.QDialog(parent)
     dialog.setWindowTitle(_("Add an objective"))
     form = qt.QFormLayout(dialog)
@@ -21,6 +34,9 @@ def ask_for_objective(parent: qt.QWidget, structures: Sequence[str]) -> Objectiv
         structure.addItem(name)
     for name in OBJECTIVE_FUNCTIONS:
         function.addItem(name.replace("_", " "), name)
+    function.addItem(ROUGHNESS.replace("_", " "), ROUGHNESS)
+    for kind in CONSTRAINT_KINDS:
+        function.addItem(f"{CONSTRAINT}{kind}".replace("_", " "), f"{CONSTRAINT}{kind}")
     numbers = {
         "dose_gy": (_("Dose [Gy]:"), 0.0, 200.0, 20.0),
         "volume_percent": (_("Volume [%]:"), 0.0, 100.0, 30.0),
@@ -43,13 +59,13 @@ def ask_for_objective(parent: qt.QWidget, structures: Sequence[str]) -> Objectiv
     buttons.rejected.connect(dialog.reject)
     form.addRow(buttons)
 
-    def taken() -> tuple[str, ...]:
-        return OBJECTIVE_FUNCTIONS[function.currentData].parameters
-
     def show_parameters(*_args: object) -> None:
+        taken = _parameters(function.currentData)
         for name, box in boxes.items():
-            box.enabled = name == "weight" or name in taken()
+            box.enabled = name in taken
             box.toolTip = "" if box.enabled else _("This function does not take it")
+        structure.enabled = function.currentData != ROUGHNESS
+        structure.toolTip = "" if structure.enabled else _("It is of the fluence of all beams")
 
     function.currentIndexChanged.connect(show_parameters)
     show_parameters()
@@ -57,7 +73,22 @@ def ask_for_objective(parent: qt.QWidget, structures: Sequence[str]) -> Objectiv
         return None
     values = {name: box.value for name, box in boxes.items() if box.enabled}
     try:
-        return Objective(structure.currentText, function.currentData, **values)
+        return _made(structure.currentText, function.currentData, values)
     except InputError as error:
         qt.QMessageBox.warning(parent, _("Add an objective"), str(error))
         return None
+
+
+def _parameters(function: str) -> tuple[str, ...]:
+    """What a function takes."""
+    if function.startswith(CONSTRAINT):
+        return constraint_parameters(function.removeprefix(CONSTRAINT))
+    if function == ROUGHNESS:
+        return ("weight",)
+    return ("weight", *OBJECTIVE_FUNCTIONS[function].parameters)
+
+
+def _made(structure: str, function: str, values: dict[str, float]) -> Objective | Constraint:
+    if function.startswith(CONSTRAINT):
+        return Constraint(structure, function.removeprefix(CONSTRAINT), **values)
+    return Objective(FLUENCE if function == ROUGHNESS else structure, function, **values)

@@ -10,13 +10,14 @@ import qt
 from ..errors import InputError
 from ..optimize import Objective
 from .i18n import _
-from .objective_dialog import ask_for_objective
-from .objective_edits import FIELDS, ObjectiveEdits
+from .objective_dialog import CONSTRAINT, ask_for_objective
+from .objective_edits import FIELDS, ObjectiveEdits, Row, can_edit, constraints_from
 from .sliders import Slider
 from .tables import (
     AMBER,
     GREEN,
     GREY,
+    RED,
     choose_row,
     selected_row,
     set_cell,
@@ -64,6 +65,7 @@ class PlanSection:
         self._on_show, self._on_compare = on_show, on_compare
         self._on_slide, self._on_release, self._on_edit = on_slide, on_release, on_edit
         self.edits = ObjectiveEdits()
+        self._constraints: dict[str, Mapping] = {}
         self._steps: Sequence[Mapping] = ()
         self._current: int | None = None
         self._structures: tuple[str, ...] = ()
@@ -157,11 +159,29 @@ class PlanSection:
     # Objectives
 
     def show_objectives(
-        self, objectives: Sequence[Objective], structures: Sequence[str], *, editable: bool
+        self,
+        objectives: Sequence[Objective],
+        constraints: Sequence[Mapping],
+        structures: Sequence[str],
+        *,
+        editable: bool,
     ) -> None:
-        """Show the objectives of a step; edits of another one's are dropped."""
-        if tuple(objectives) != self.edits.objectives:
-            self.edits = ObjectiveEdits(tuple(objectives))
+        """Show objectives and constraints of a step; edits of another one's are dropped.
+
+        Parameters
+        ----------
+        objectives : sequence of Objective
+        constraints : sequence of mapping
+            As the worker tells what became of them.
+        structures : sequence of str
+            What a new one may be about.
+        editable : bool
+        """
+        bounds = constraints_from(constraints)
+        rows = (*objectives, *bounds)
+        if rows != self.edits.objectives:
+            self.edits = ObjectiveEdits(rows)
+        self._constraints = {b.id: row for b, row in zip(bounds, constraints, strict=True)}
         self._structures, self._editable = tuple(structures), editable
         self._fill_objectives()
 
@@ -180,26 +200,36 @@ class PlanSection:
         for i, objective in enumerate(rows):
             new = objective in edits.added
             gone = objective.id in edits.removed
-            words = objective.function.split("_")
-            function = " ".join(_FUNCTION_WORDS.get(w, w) for w in words)
-            color = GREY if gone else (AMBER if new else "")
-            tip = _("will be removed") if gone else (_("will be added") if new else objective.id)
+            function, color, tip = self._told(objective)
+            color = GREY if gone else (AMBER if new else color)
+            tip = _("will be removed") if gone else (_("will be added") if new else tip)
             set_cell(table, i, 0, objective.structure, color=color, tip=tip)
             set_cell(table, i, 1, function, color=color, tip=tip)
             original = next((o for o in edits.objectives if o.id == objective.id), None)
             for j, name in enumerate(FIELDS, start=2):
-                value = getattr(objective, name)
-                was = getattr(original, name) if original and not new else value
+                value = getattr(objective, name, None)
+                was = getattr(original, name, None) if original and not new else value
                 changed = value != was
                 set_cell(
                     table, i, j, "" if value is None else f"{value:.4g}", right=True,
-                    editable=self._editable and value is not None and not gone,
-                    color=color or (AMBER if changed else ""),
+                    editable=self._editable and can_edit(objective, name) and not gone,
+                    color=AMBER if changed and not gone else color,
                     tip=_("was {value:.4g}").format(value=was) if changed else tip,
                 )  # fmt: skip
         table.blockSignals(False)
         if before is not None and before < len(rows):
             choose_row(table, before)
+
+    def _told(self, row: Row) -> tuple[str, str, str]:
+        """Function, background and tooltip of an objective or constraint."""
+        if isinstance(row, Objective):
+            words = row.function.split("_")
+            return " ".join(_FUNCTION_WORDS.get(w, w) for w in words), "", row.id
+        function = CONSTRAINT + row.kind.replace("_", " ")
+        outcome = self._constraints.get(row.id)
+        if outcome is None:
+            return function, "", row.describe()
+        return function, GREEN if outcome["kept"] else RED, outcome["text"]
 
     def _objective_edited(self, row: int, column: int) -> None:
         objective, name = self.edits.rows[row], FIELDS[column - 2]

@@ -78,7 +78,11 @@ class SliderPreview:
             session.scorecard(session.current),
         )
         text = _("Preview in {seconds:.1f} s; let go to keep it as a step.")
-        show_note(self._note, text.format(seconds=event["seconds"]))
+        lines = [text.format(seconds=event["seconds"])]
+        if event["constraints"]:
+            lines.append(_("Unlike a step, it is not held to constraints:"))
+            lines += [row["text"] for row in event["constraints"]]
+        show_note(self._note, "\n".join(lines))
 
     def end(self) -> None:
         """A step has arrived: what is on display is a plan again."""

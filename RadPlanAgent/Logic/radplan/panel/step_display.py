@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..optimize import Objective
@@ -70,12 +70,14 @@ class StepDisplay:
             shown = None
         self._plan.show_steps(session.steps, session.current, shown, views.compared)
         objectives: tuple[Objective, ...] = ()
+        constraints: Sequence[Mapping] = ()
         if shown is not None:
             objectives = objectives_from(session.objectives(shown))
+            constraints = session.steps[shown]["constraints"]
         structures = [(row.name, row.type) for row in self._patient.rows if row.name]
         editable = run.isOpen and shown == session.current and not run.state.is_busy
         names = tuple(name for name, _type in structures)
-        self._plan.show_objectives(objectives, names, editable=editable)
+        self._plan.show_objectives(objectives, constraints, names, editable=editable)
         binding = self._patient.binding
         judged = binding.protocol.structures if binding else ()
         self._plan.show_sliders(sliders(structures, judged) if session.steps else ())

@@ -33,8 +33,11 @@ from image_phantom import (
 )
 from radplan import planning
 from radplan.case import DoseImage, ImportedPlan
+from radplan.case_checks import bind, histogram_notes
 from radplan.cli import main
+from radplan.influence import choose_dose_grid
 from radplan.io.nrrd import write_dose
+from radplan.protocol_file import protocol_from_dict
 from radplan.session_lock import LOCK_NAME
 from synthetic_dicom import Roi, SyntheticStudy, change, circle, save, slice_file
 
@@ -462,7 +465,8 @@ def test_report_is_written_anew(session, tmp_path, capsys):
     (out / "report.html").unlink()
     assert main(["report", str(out)]) == 0
     assert capsys.readouterr().out.strip() == str(out / "report.html")
-    assert "UNAPPROVED" in (out / "report.html").read_text()
+    report = (out / "report.html").read_text()
+    assert "UNAPPROVED" in report and "unless its oversampling is 1" in report
 
 
 def test_report_of_no_session(refused, tmp_path):
@@ -529,6 +533,20 @@ def test_organ_outside_the_body_is_told(plan, capsys, without_outputs):
     organ = structure("Hand", OAR, ball((85.0, 85.0, 0.0), 10.0))
     assert main(plan(image_phantom(organ), more=("--iterations", "0"))) == 0
     assert "100 % of Hand lies outside BODY" in capsys.readouterr().err
+
+
+def test_targets_of_whole_dose_voxels_are_told(plan, capsys, without_outputs):
+    """SlicerRT's histograms sample between the centres of these voxels, ours do not."""
+    assert main(plan(more=("--iterations", "0"))) == 0
+    assert "PTV: made of whole dose voxels" in capsys.readouterr().err
+    case = image_phantom()
+    ptv = case.structure("PTV")
+    half = replace(ptv.occupancy, values=ptv.occupancy.values * np.float32(0.5))
+    outlined = case.with_structures((case.external, replace(ptv, occupancy=half)))
+    document = protocol_from_dict(protocol(goals=GOALS[:1]))
+    for other, spacing_mm in ((case, 4.0), (outlined, 5.0)):
+        grid = choose_dose_grid(other, spacing_mm)
+        assert not histogram_notes(*bind(other, document), grid)
 
 
 # Any dose ----------------------------------------------------------------------------------------

@@ -461,7 +461,7 @@ class TestTheRest:
     def test_scorecard_table_holds_every_goal(self, scene):
         table = node_named(scene, "Scorecard - RESEARCH USE ONLY")
         assert column(table, "Structure") == ["PTV_50", "Parotid_L", "Lens_L"]
-        assert column(table, "Goal") == [">= 47.5 Gy"] * 3
+        assert column(table, "Goal") == ["≥ 47.5 Gy"] * 3
         assert column(table, "Met") == ["yes", "NO", "not evaluable"]
         np.testing.assert_allclose(column(table, "Achieved"), [48.125, 46.5, np.nan])
         np.testing.assert_allclose(column(table, "Margin"), [0.625, -1.0, np.nan])

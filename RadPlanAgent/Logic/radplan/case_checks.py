@@ -10,8 +10,9 @@ import numpy as np
 from .binding import Binding, resolve
 from .case import Case, StructureType
 from .errors import InputError
-from .geometry import Occupancy
+from .geometry import Grid, Occupancy
 from .protocol import Protocol
+from .sampling import is_mask_on
 
 #: Share of a structure's volume that may lie outside another one (rounding of contours).
 LARGEST_SHARE_OUTSIDE = 0.01
@@ -82,6 +83,26 @@ def check_anatomy(case: Case, binding: Binding) -> list[str]:
             raise InputError(f"case {case.name}: target: {where}; correct the contours")
         notes.append(f"{where}, where there is no dose; check the contours")
     return notes
+
+
+def histogram_notes(case: Case, binding: Binding, dose_grid: Grid) -> list[str]:
+    """What other programs' histograms show differently, one sentence each.
+
+    Where a mask of whole dose voxels ends within its outermost voxels nobody knows; we take their
+    centres, SlicerRT eight points in each, of which the outer ones lie in the penumbra
+    (``Docs/dvh-validation.md``).
+    """
+    masks = [
+        name
+        for name in binding.protocol.prescription_gy
+        if is_mask_on(case.structure(name).occupancy, dose_grid)
+    ]
+    if not masks:
+        return []
+    return [
+        f"{', '.join(masks)}: made of whole dose voxels, of which SlicerRT's DVH module may show "
+        "a lower D95% unless its oversampling is 1"
+    ]
 
 
 def outside_share(region: Occupancy, body: Occupancy) -> float:

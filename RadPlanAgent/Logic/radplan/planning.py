@@ -21,7 +21,7 @@ from .agent.unmet import unmet_goals
 from .beams import Beam
 from .binding import Binding, resolve
 from .case import Case
-from .case_checks import bind, check_anatomy, renamed
+from .case_checks import bind, check_anatomy, histogram_notes, renamed
 from .case_file import load_case as load_case_file
 from .dose_setup import beams_and_grid, influence_of, influence_settings
 from .errors import CancelledError, InputError
@@ -136,11 +136,12 @@ def begin(request: PlanRequest, observer: Observer) -> OpenSession:
         observer.note(note)
     _check_first_actions(request.actions, case, binding)
     beams, grid = beams_and_grid(case, binding, request)
+    of_histograms = histogram_notes(case, binding, grid)
     content = {
         "state": "running",
         "case": {"name": case.name, "source": case.source},
         "protocol": binding.protocol.to_dict(),
-        "notes": notes,
+        "notes": [*notes, *of_histograms],
         "planner": request.planner,
         "beams": [asdict(b) for b in beams],
         "dose_grid": asdict(grid),
@@ -156,6 +157,8 @@ def begin(request: PlanRequest, observer: Observer) -> OpenSession:
     if request.actions:
         content["actions"] = [action_to_dict(a) for a in request.actions]
     influence = influence_of(case, binding, beams, grid, content["settings"], observer)
+    for note in of_histograms:
+        observer.note(note)
     content |= {"engine": influence.engine, "fingerprint": influence.fingerprint}
     lock = _created(folder, case, content, request.overwrite)
     return _opened(case, binding, influence, folder, content, observer, lock)

@@ -138,8 +138,7 @@ def _samples(occupancy: Occupancy, dose_grid: Grid) -> tuple[np.ndarray, np.ndar
     fill = occupancy.values[tuple(voxels.T)].astype(np.float64)
     partial = fill < 1 - MIN_FILL
     finer = occupancy.grid.voxel_volume_cc < 0.99 * dose_grid.voxel_volume_cc
-    is_mask = not partial.any() and _shares_voxels(occupancy.grid, dose_grid)
-    if is_mask or len(fill) > MAX_DIVIDED_VOXELS:
+    if is_mask_on(occupancy, dose_grid) or len(fill) > MAX_DIVIDED_VOXELS:
         divisions = 1
     else:
         divisions = int(np.clip(np.ceil((MIN_SAMPLES / len(fill)) ** (1 / 3)), 2, MAX_DIVISIONS))
@@ -159,6 +158,14 @@ def _samples(occupancy: Occupancy, dose_grid: Grid) -> tuple[np.ndarray, np.ndar
     points = index * box.spacing_mm[::-1] + box.origin_mm[::-1]
     # What was too thin to count is given back, so that the volume is exactly the structure's.
     return points, weight * (occupancy.volume_cc / weight.sum())
+
+
+def is_mask_on(occupancy: Occupancy, dose_grid: Grid) -> bool:
+    """Whether a structure is made of whole voxels of the dose grid, so that these are sampled."""
+    if not _shares_voxels(occupancy.grid, dose_grid):
+        return False
+    filled = occupancy.values[occupancy.values > MIN_FILL]
+    return bool((filled >= 1 - MIN_FILL).all())
 
 
 def _shares_voxels(grid: Grid, other: Grid) -> bool:

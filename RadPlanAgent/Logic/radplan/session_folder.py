@@ -8,7 +8,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,23 +81,17 @@ class SessionFolder:
         """Write the first files of a new session, in place of an old one if there is one.
 
         All that is new is on the disk before anything old goes; when writing fails, the folder
-        is as it was before.
+        holds what it held before.
         """
-        existed = self.path.is_dir()
         self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            with tempfile.TemporaryDirectory(prefix=".new-", dir=self.path) as workspace:
-                new = SessionFolder(Path(workspace))
-                save_case(new.case_path, case)
-                AuditLog(new.audit_path).append("start", new.inputs(content))
-                new.write_session(content)
-                self._remove(CONTENT)
-                for path in (new.audit_path, new.case_path, new.session_path):
-                    os.replace(path, self.path / path.name)
-        finally:
-            if not existed:
-                with suppress(OSError):  # not empty: it worked
-                    self.path.rmdir()
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=self.path) as workspace:
+            new = SessionFolder(Path(workspace))
+            save_case(new.case_path, case)
+            AuditLog(new.audit_path).append("start", new.inputs(content))
+            new.write_session(content)
+            self._remove(CONTENT)
+            for path in (new.audit_path, new.case_path, new.session_path):
+                os.replace(path, self.path / path.name)
 
     def remove_leftovers(self) -> None:
         """Remove the temporary files of a process that was killed."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import slicer
 
+from ..protocol import SIGNS
 from .tables import add_table
 
 _MET = {True: "yes", False: "NO", None: "not evaluable"}
@@ -32,7 +33,7 @@ def scorecard_columns(scorecard: Mapping) -> dict[str, list]:
         "Priority": [float(g["priority"]) for g in goals],
         "Structure": [g["structure"] for g in goals],
         "Metric": [g["metric"] for g in goals],
-        "Goal": [f"{g['op']} {g['value']:g} {g['unit']}".strip() for g in goals],
+        "Goal": [f"{SIGNS[g['op']]} {g['value']:g} {g['unit']}".strip() for g in goals],
         "Achieved": [_number(g["achieved"]) for g in goals],
         "Margin": [_number(g["margin"]) for g in goals],
         "Unit": [g["unit"] or "index" for g in goals],

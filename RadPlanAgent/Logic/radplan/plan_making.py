@@ -106,12 +106,21 @@ class PlanMaker:
         settings: SolverSettings,
         progress: ProgressReport,
         cancel_requested: CancelRequested,
+        scale: float = 1.0,
     ) -> OptimizedFluence:
         """The fluence of least cost that keeps to constraints, scaled to coverage.
 
         Where there are constraints, coverage is one more of them, so that scaling changes little;
         levels are corrected until what is scaled and sampled keeps to them. What cannot be kept
         is in the outcomes.
+
+        Parameters
+        ----------
+        objectives, constraints, start, settings, progress, cancel_requested
+            As `optimize_constrained` takes them.
+        scale : float
+            By which the fluence will be scaled, as far as one knows; if it is by something else,
+            constraints take one optimization more.
 
         Raises
         ------
@@ -124,9 +133,11 @@ class PlanMaker:
             _check_finished(result.status)
             fluence, scale = self.normalized(result.fluence)
             return OptimizedFluence(fluence, result.report() | {"coverage_scale": scale})
-        judged, scale = self._judged_dose(start), 1.0
+        judged = self._judged_dose(start)
         covered = coverage_constraint(self._protocol, judged.structure_doses)
         for number in range(MOST_PASSES):
+            if covered:  # what lacks is aimed at; only what is more than asked for is scaled down
+                scale = min(scale, 1.0)
             aims = [judged.aim(c, scale) for c in constraints]
             if covered:
                 aims.append(judged.aim(covered))
@@ -143,8 +154,6 @@ class PlanMaker:
             hopeless = number > 0 and result.status == "infeasible"
             if hopeless or all(outcome.kept for outcome in outcomes):
                 break
-            if covered:  # what lacks is aimed at; only what is more than asked for is scaled down
-                scale = min(scale, 1.0)
         return OptimizedFluence(fluence, solver, outcomes)
 
     def sketched(

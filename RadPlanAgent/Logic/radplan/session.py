@@ -225,6 +225,7 @@ class PlanningSession:
             self.settings.trial,
             progress,
             cancel_requested,
+            self._usual_scale,
         )
         step = replace(self._next_step, constraints=result.constraints)
         return self._maker.evaluated(step, result.fluence)
@@ -382,6 +383,11 @@ class PlanningSession:
         """The best step under the next step's number: what is only looked at is judged as it."""
         return replace(self.best.step, index=len(self.steps))
 
+    @property
+    def _usual_scale(self) -> float:
+        """By what the best plan's fluence was scaled: the next one's will hardly differ."""
+        return self.best.step.solver.get("coverage_scale", 1.0) if self.best else 1.0
+
     def _change_of_best(self, proposal: Proposal) -> _Change:
         """What a proposal makes of objectives and constraints of the best plan."""
         step = self.best.step
@@ -414,7 +420,13 @@ class PlanningSession:
         """Optimize, normalise, judge, compare with the best plan, and write the step."""
         began = time.perf_counter()
         result = self._maker.optimized(
-            change.objectives, change.constraints, start, settings, progress, cancel_requested
+            change.objectives,
+            change.constraints,
+            start,
+            settings,
+            progress,
+            cancel_requested,
+            self._usual_scale,
         )
         step = Step(
             index=len(self.steps),

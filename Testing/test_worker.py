@@ -25,6 +25,8 @@ planning.write_outputs = lambda *_: []
 planning.write_session_report = lambda *_: None
 """
 WEIGHT = {"kind": "change_weight", "objective_id": "PTV/squared_overdosing", "factor": 2.0}
+CORD = {"structure": "Cord", "kind": "max_dose", "dose_gy": 37.0}
+LIMIT = {"kind": "set_constraint", "constraint": CORD}
 posix = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 needs_proc = pytest.mark.skipif(
     not Path("/proc/self/stat").is_file(), reason="lists processes by /proc"
@@ -173,6 +175,12 @@ def test_a_request_without_words(shared, do):
             ["beam 1"],
         ),
         ("plan", {"protocol": {}, "case": "c", "out": "o", "nonsense": 1}, ["nonsense"]),
+        ("plan", {"protocol": {}, "case": "c", "out": "o", "actions": [{}]}, ["kind"]),
+        (
+            "plan",
+            {"protocol": {}, "case": "c", "out": "o", "actions": [LIMIT | {"constraint": 45}]},
+            ["set_constraint"],
+        ),
         (
             "plan",
             {"protocol": {}, "case": "c", "out": "o", "structure_names": {"a": 1}},
@@ -446,6 +454,24 @@ def test_steer_undo_redo_select(talk, copied):
         *(("undo", last), ("redo", 4), ("select", 0), ("undo", 4)),
     ]
     assert [m["author"] for m in moves[:2]] == ["person:Dr X", "person:unnamed"]
+
+
+def test_constraints_from_the_first_plan_on(talk, request_for, tmp_path):
+    answer = talk.ask("plan", **request_for(actions=[LIMIT], author="Dr X", iterations=1))
+    steps_told = answer["description"]["steps"]
+    assert steps_told[0]["actions"][0]["author"] == "person:Dr X"
+    for step in steps_told:
+        (outcome,) = step["constraints"]
+        assert outcome["kept"] and outcome["text"].startswith("Cord: max ≤ 37 Gy: ")
+    assert talk.ask("preview", actions=[WEIGHT])["event"] == "done"
+    (event,) = talk.told("preview")
+    maximum = event["scorecard"]["structures"]["Cord"]["max_gy"]
+    assert event["constraints"][0]["achieved_gy"] == pytest.approx(maximum, abs=0.01)
+    lifted = {"kind": "lift_constraint", "constraint": CORD}
+    assert talk.ask("steer", author="Dr X", actions=[lifted])["step"]["constraints"] == []
+    refused = talk.ask("steer", author="Dr X", actions=[lifted])
+    assert (refused["event"], refused["kind"]) == ("failed", "input")
+    assert "there is no constraint Cord: max ≤ 37 Gy" in refused["error"]
 
 
 def test_the_planner_goes_on_from_what_the_person_chose(talk, copied):

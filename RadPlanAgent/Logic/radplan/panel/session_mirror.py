@@ -112,8 +112,10 @@ class SessionMirror:
     # In words
 
     def facts(self) -> dict[str, str]:
-        """What the scene says of where the plan comes from."""
-        return dict(self._facts)
+        """What the scene says of where the current plan comes from, and what it keeps to."""
+        rows = self.steps[self.current]["constraints"]
+        constraints = {"constraints": "; ".join(row["text"] for row in rows)} if rows else {}
+        return self._facts | constraints
 
     def stepText(self, index: int) -> str:
         """A step for the transcript."""

@@ -268,7 +268,7 @@ def test_a_constraint_is_set_in_the_dialog_kept_and_lifted_again(planned):
     planned.spin()
     assert (table.item(before, 0).text(), table.item(before, 1).text()) == (
         "Cord",
-        "constraint max dose",
+        "constraint max ≤",
     )
     planned.press("optimizeButton")
     step = run.session.steps[run.session.current]
@@ -285,8 +285,8 @@ def test_a_constraint_is_set_in_the_dialog_kept_and_lifted_again(planned):
     planned.panel.plan.slider("Gland").setValue(0)
     planned.panel.sliderPreview.end()
     table.item(before, 2).setText("36")
-    planned.spin()
     table.selectRow(before)
+    planned.spin()
     planned.press("removeObjectiveButton")
     planned.press("optimizeButton")
     assert table.rowCount == before

@@ -462,6 +462,7 @@ def test_command_line(tmp_path, phantom_cache, capsys):
     changes = ("--lift", "Cord max <= 37", "--constraint", IMPOSSIBLE.describe())
     assert main(["resume", str(out), *changes]) == 3
     printed = capsys.readouterr().out
+    assert "1 of 1 constraint not kept." in (out / "report.html").read_text()
     assert "Gland: max ≤ 45 Gy: " in printed
     assert "missed by" in printed
     assert "Cord: max" not in printed

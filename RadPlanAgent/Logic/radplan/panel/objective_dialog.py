@@ -35,8 +35,8 @@ def ask_for_objective(
     for name in OBJECTIVE_FUNCTIONS:
         function.addItem(name.replace("_", " "), name)
     function.addItem(ROUGHNESS.replace("_", " "), ROUGHNESS)
-    for kind in CONSTRAINT_KINDS:
-        function.addItem(f"{CONSTRAINT}{kind}".replace("_", " "), f"{CONSTRAINT}{kind}")
+    for kind, symbol in CONSTRAINT_KINDS.items():
+        function.addItem(CONSTRAINT + symbol.replace("{:g}", "x"), CONSTRAINT + kind)
     numbers = {
         "dose_gy": (_("Dose [Gy]:"), 0.0, 200.0, 20.0),
         "volume_percent": (_("Volume [%]:"), 0.0, 100.0, 30.0),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import InputError
@@ -224,8 +224,8 @@ class Verdict:
     not_evaluated: int
 
 
-def verdict(goals: Iterable[Goal]) -> Verdict:
-    """Count the goals."""
+def verdict(goals: Iterable[Goal], constraints_kept: Sequence[bool] = ()) -> Verdict:
+    """Count the goals, and the constraints that are missed."""
     goals = list(goals)
     judged = [g for g in goals if g.met is not None]
     met = [g for g in judged if g.met]
@@ -243,7 +243,10 @@ def verdict(goals: Iterable[Goal]) -> Verdict:
         )
     else:
         sentence = "All must-goals are met." if len(musts) > 1 else "The one must-goal is met."
-    tone = "bad" if missed or unknown else "good" if len(met) == len(goals) > 0 else "fair"
+    if broken := constraints_kept.count(False):
+        sentence += f" {broken} of {_count(len(constraints_kept), 'constraint')} not kept."
+    bad = missed or unknown or broken
+    tone = "bad" if bad else "good" if len(met) == len(goals) > 0 else "fair"
     return Verdict(
         f"{len(met)} of {_count(len(judged), 'goal')} met",
         sentence,

@@ -118,6 +118,10 @@ def _context(record: SessionRecord, case: Case) -> dict:
     first = record.steps[0] if record.steps else None
     first_goals = [] if first in (None, record.best) else read_goals(first.scorecard, protocol)
     notable = [c for c in changes(first_goals, goals) if c.size >= NOTABLE_CHANGE or c.flipped]
+    constraints = [
+        {"kept": row.get("kept") is True, "text": text(row.get("text"))}
+        for row in mappings(record.best.step.get("constraints") if record.best else None)
+    ]
     steps = step_views(record, token_reader(record, case))
     return {
         "case_name": text(mapping(session.get("case")).get("name")) or case.name,
@@ -137,11 +141,8 @@ def _context(record: SessionRecord, case: Case) -> dict:
         "unmet": text_list(session.get("unmet")),
         "goals": goals,
         "unverified": sum(g.verified is False for g in goals),
-        "constraints": [
-            {"kept": row.get("kept") is True, "text": text(row.get("text"))}
-            for row in mappings(record.best.step.get("constraints") if record.best else None)
-        ],
-        "verdict": verdict(goals),
+        "constraints": constraints,
+        "verdict": verdict(goals, [c["kept"] for c in constraints]),
         "first_step": first.index if first else None,
         "first_achieved": {g.key: g.achieved_text for g in first_goals},
         "gains": [c for c in notable if c.better],

@@ -567,6 +567,10 @@ BAD = {
     "steps/2/base": None,
     "steps/1/actions/0/kind": HOSTILE,
     "steps/1/actions/0/objective_id": HOSTILE,
+    "steps/1/actions/0": {
+        "kind": "set_constraint",
+        "constraint": {"structure": HOSTILE, "kind": "max_dose", "dose_gy": 45.0},
+    },
     "steps/1/achieved": [],
     "steps/1/achieved/0": "50",
     "steps": [],

@@ -30,6 +30,7 @@ from radplan.agent.actions import (
     action_to_dict,
     constraints_after,
 )
+from radplan.agent.example_making import make_example
 from radplan.agent.quality import PlanQuality
 from radplan.agent.rules import RulesPlanner
 from radplan.agent.trajectory import Proposal
@@ -392,6 +393,11 @@ def test_a_language_model_sees_neither_constraints_nor_roughness(session):
     view = view_of(session.situation)
     assert (view.best.actions, view.best.changes, view.best.constraints) == ((), (), ())
     assert view.best.objectives == plain.best.objectives
+    example = make_example(
+        session.situation, "mine", origin="public", planner="rules", version="1",
+        with_picture=False,
+    )  # fmt: skip
+    assert [s.actions for s in example.steps] == [(), ()]
 
 
 # The whole job -----------------------------------------------------------------------------------

@@ -19,7 +19,13 @@ from ..optimize import Objective
 from ..protocol import Protocol
 from ..protocol_file import list_protocols, load_protocol, protocol_from_dict
 from ..scorecard import GoalResult, goal_result
-from .actions import Action, AddObjective, action_from_dict, action_to_dict
+from .actions import (
+    Action,
+    AddObjective,
+    ConstraintAction,
+    action_from_dict,
+    action_to_dict,
+)
 from .anatomy import AnatomyFact
 from .example import (
     DOSE_MAP,
@@ -282,7 +288,10 @@ def _objective(values: Mapping[str, Any]) -> Objective:
 def _action(values: Mapping[str, Any]) -> Action:
     if "objective" in values:
         _objective(values["objective"])
-    return action_from_dict({**values, "reason": "", "author": ""})
+    action = action_from_dict({**values, "reason": "", "author": ""})
+    if isinstance(action, ConstraintAction):
+        raise InputError("a step sets or lifts a constraint, which only a person does")
+    return action
 
 
 def _token(value: object) -> str:

@@ -12,12 +12,12 @@ import pytest
 from image_phantom import write_phantom, write_protocol
 from planned import phantom_request
 from radplan import planning
-from radplan.agent.actions import ChangeWeight
+from radplan.agent.actions import ChangeWeight, SetConstraint
 from radplan.agent.replay import RecordedModel, RecordingEndedError, recorded_exchanges
 from radplan.agent.trajectory import Proposal
 from radplan.audit import read_audit
 from radplan.cli import main
-from radplan.optimize import SolverSettings
+from radplan.optimize import Constraint, SolverSettings
 from radplan.planners import LlmRequest
 from radplan.planning import Observer, PlanRequest, plan, resume
 from radplan.replay_command import replay, step_differences
@@ -142,8 +142,11 @@ def test_what_a_person_did_is_done_again(recorded, tmp_path):
     author = "person:Dr Example"
     objective = next(o for o in session.best.step.objectives if o.function == "mean_dose")
     weight = ChangeWeight(objective.id, 3.0, "because I say so", author)
-    proposal = Proposal("person", "person", "More of it", (weight,), author)
+    limit = SetConstraint(Constraint("Cord", "max_dose", 37.0), "never more", author)
+    proposal = Proposal("person", "person", "More of it", (weight, limit), author)
     done = session.apply(proposal, always_keep=True)
+    session.apply(Proposal("person", "person", "Again", (), author), always_keep=True)
+    session.move("undo", done.index, author)
     session.move("undo", done.base, author)
     _, differences = replay(copy, tmp_path / "again", Observer())
     assert differences == ()

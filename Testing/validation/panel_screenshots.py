@@ -30,6 +30,7 @@ def main(folder: Path) -> None:
         start(driver, folder)
         planning(driver, folder)
         steering(driver, folder)
+        constraints(driver, folder)
         review(driver, folder)
         error(driver, folder)
         assistant(driver, folder)
@@ -94,6 +95,21 @@ def steering(driver: PanelDriver, folder: Path) -> None:
     driver.spin(0.3)
     driver.picture(folder / "panel-comparing.png", sections=PLANNED)
     driver.panel._compareStep(None)
+
+
+def constraints(driver: PanelDriver, folder: Path) -> None:
+    """A step that keeps to two constraints; taken back afterwards."""
+    from radplan.optimize import Constraint
+
+    plan = driver.panel.plan
+    for text in ("Rectum mean <= 16", "PTV D98% >= 58.5"):
+        plan.edits = plan.edits.with_added(Constraint.from_text(text))
+    began = time.monotonic()
+    driver.press("optimizeButton")
+    print(f"a step with constraints: {time.monotonic() - began:.1f} s")
+    driver.ui.objectivesTable.scrollToBottom()
+    driver.picture(folder / "panel-constraints.png", sections=("planSectionButton",))
+    driver.press("undoButton")
 
 
 def review(driver: PanelDriver, folder: Path) -> None:

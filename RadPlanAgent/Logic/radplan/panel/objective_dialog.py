@@ -35,8 +35,8 @@ def ask_for_objective(
     for name in OBJECTIVE_FUNCTIONS:
         function.addItem(name.replace("_", " "), name)
     function.addItem(ROUGHNESS.replace("_", " "), ROUGHNESS)
-    for kind, symbol in CONSTRAINT_KINDS.items():
-        function.addItem(CONSTRAINT + symbol.replace("{:g}", "x"), CONSTRAINT + kind)
+    for kind in CONSTRAINT_KINDS:
+        function.addItem(constraint_words(kind), CONSTRAINT + kind)
     numbers = {
         "dose_gy": (_("Dose [Gy]:"), 0.0, 200.0, 20.0),
         "volume_percent": (_("Volume [%]:"), 0.0, 100.0, 30.0),
@@ -77,6 +77,11 @@ def ask_for_objective(
     except InputError as error:
         qt.QMessageBox.warning(parent, _("Add an objective"), str(error))
         return None
+
+
+def constraint_words(kind: str) -> str:
+    """How a kind of constraint is shown among functions; its volume has a place of its own."""
+    return CONSTRAINT + CONSTRAINT_KINDS[kind].replace("{:g}%", "x")
 
 
 def _parameters(function: str) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from typing import Any
 import qt
 
 from ..errors import InputError
-from ..optimize import CONSTRAINT_KINDS, Objective
+from ..optimize import Objective
 from .i18n import _
-from .objective_dialog import CONSTRAINT, ask_for_objective
+from .objective_dialog import ask_for_objective, constraint_words
 from .objective_edits import FIELDS, ObjectiveEdits, Row, can_edit, constraints_from
 from .sliders import Slider
 from .tables import (
@@ -225,7 +225,7 @@ class PlanSection:
         if isinstance(row, Objective):
             words = row.function.split("_")
             return " ".join(_FUNCTION_WORDS.get(w, w) for w in words), "", row.id
-        function = CONSTRAINT + CONSTRAINT_KINDS[row.kind].format(row.volume_percent)
+        function = constraint_words(row.kind)
         outcome = self._constraints.get(row.id)
         if outcome is None:
             return function, "", row.describe()

@@ -18,8 +18,10 @@ from radplan.optimize import (
     Objective,
     SolverSettings,
     StructureIndex,
+    interior_point,
     optimize_fluence,
 )
+from radplan.optimize.verify import projected_gradient_norm
 
 TO_THE_END = SolverSettings(max_iterations=50, small_gradient=1e-8)
 N = 40
@@ -147,7 +149,59 @@ def test_cancel_keeps_a_valid_fluence(small):
     assert (result.fluence >= 0).all() and np.isfinite(result.objective_value)
 
 
-def test_what_is_not_quadratic_is_refused(small):
+@pytest.mark.parametrize("start", [0.1, 1.0, 5.0])
+def test_dvh_objectives_end_where_their_own_gradient_vanishes(small, start):
+    """Whichever voxels they count at the start: the result is judged by those at the end."""
+    influence, regions = small
+    objectives = [
+        *OBJECTIVES,
+        Objective("Organ", "max_dvh", 20.0, 12.0, 30.0),
+        Objective("PTV", "min_dvh", 200.0, 50.0, 90.0),
+    ]
+    problem = FluenceProblem(influence, StructureIndex(regions), objectives)
+    settings = SolverSettings(max_iterations=1, small_gradient=1e-7)
+    result = optimize_fluence(problem, np.full(N, start), settings)
+    gradient = problem.exact_cost(objectives, result.fluence).gradient
+    at_start = problem.exact_cost(objectives, np.full(N, start)).gradient
+    norm = projected_gradient_norm(result.fluence, gradient)
+    assert result.status == "converged"
+    assert norm <= 1e-7 * projected_gradient_norm(np.full(N, start), at_start)
+    descent = optimize_fluence(problem, np.full(N, start))
+    assert result.objective_value < 1.02 * descent.objective_value
+
+
+def test_voxels_of_a_dvh_that_never_settle_are_told(small, monkeypatch):
+    influence, regions = small
+    monkeypatch.setattr(interior_point, "MOST_CHOICES", 1)
+    objectives = [*OBJECTIVES, Objective("Organ", "max_dvh", 20.0, 12.0, 30.0)]
+    problem = FluenceProblem(influence, StructureIndex(regions), objectives)
+    settings = SolverSettings(max_iterations=1, small_gradient=1e-7)
+    result = optimize_fluence(problem, np.ones(N), settings)
+    assert result.status == "iteration limit" and result.projected_gradient > 1e-7
+
+
+def test_few_rows_stand_for_many():
+    """The highest curvatures stay; the others keep their sum, spread as it was."""
+    rng = np.random.default_rng(5)
+    curvature = np.concatenate([rng.uniform(0, 1e-3, 20_000), rng.uniform(1, 2, 50)])
+    curvature[::7] = 0
+    thin = interior_point._thinned(curvature, 2000)
+    assert np.count_nonzero(thin) == pytest.approx(2000, abs=2)
+    np.testing.assert_array_equal(thin[-50:], curvature[-50:])
+    for part in (slice(0, 5000), slice(5000, 20_000)):
+        assert thin[part].sum() == pytest.approx(curvature[part].sum(), rel=0.01)
+    np.testing.assert_array_equal(interior_point._thinned(curvature, 20_050), curvature)
+
+
+@pytest.mark.parametrize("rows", [10, 60])
+def test_equal_curvatures_are_thinned_evenly(rows):
+    thin = interior_point._thinned(np.full(600, 0.5), rows)
+    assert np.count_nonzero(thin) == rows
+    assert thin.sum() == pytest.approx(300)
+    assert np.diff(np.flatnonzero(thin)).max() == 600 // rows
+
+
+def test_what_it_does_not_know_is_refused(small):
     influence, regions = small
     objectives = [*OBJECTIVES, Objective("Organ", "geud", 1.0, 5.0, exponent=8.0)]
     problem = FluenceProblem(influence, StructureIndex(regions), objectives)

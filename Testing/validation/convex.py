@@ -22,7 +22,7 @@ from scipy import sparse
 from radplan.geometry import Occupancy
 from radplan.influence.matrix import Beamlets, InfluenceMatrix
 from radplan.optimize import FluenceProblem, SolverSettings, StructureIndex, optimize_fluence
-from radplan.optimize.interior_point import is_quadratic
+from radplan.optimize.interior_point import is_known
 from radplan.session_settings import SessionSettings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--voxels", type=int, default=2000)
     options = parser.parse_args()
     plan = FirstPlan.of(options.case, options.protocol)
-    objectives = [o for o in plan.objectives if is_quadratic(o)]
+    objectives = [o for o in plan.objectives if is_known(o) and o.volume_percent is None]
     regions = sampled_regions(plan, {o.structure for o in objectives}, options.voxels)
     index = StructureIndex(regions)
     target = next(o for o in objectives if o.function == "squared_underdosing")

@@ -19,7 +19,7 @@ import numpy as np
 from first_plan import FirstPlan
 
 from radplan.optimize import FluenceProblem, Objective, SolverSettings, optimize_fluence
-from radplan.optimize.interior_point import is_quadratic
+from radplan.optimize.interior_point import is_known
 from radplan.session_settings import SessionSettings
 
 SESSION = SessionSettings()
@@ -86,7 +86,7 @@ def least_cost(
 ) -> float:
     """The least cost known: to the end where ours can go there, else after a long descent."""
     settings = SolverSettings(5000, 1e-8)
-    if all(is_quadratic(o) for o in objectives):
+    if all(is_known(o) for o in objectives):
         settings = replace(SESSION.first, small_gradient=1e-6)
     problem.set_objectives(objectives)
     return optimize_fluence(problem, start, settings).objective_value_all_voxels

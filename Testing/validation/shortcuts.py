@@ -22,7 +22,7 @@ from first_plan import FirstPlan
 
 from radplan.metrics import StructureDose, evaluate_metric, parse_metric
 from radplan.optimize import FluenceProblem, SolverSettings, optimize_fluence
-from radplan.optimize.interior_point import is_quadratic
+from radplan.optimize.interior_point import is_known
 from radplan.session_settings import SessionSettings
 
 METRICS = ("D98%", "D50%", "D2%", "mean")
@@ -82,7 +82,7 @@ def main() -> None:
     outcome_of(plan, replace(PLANNED, settings=SolverSettings(max_iterations=2)))  # warms up
     planned = outcome_of(plan, PLANNED)
     variants = [*VARIANTS, *LONG_VARIANTS]
-    if all(is_quadratic(o) for o in plan.objectives):
+    if all(is_known(o) for o in plan.objectives):
         variants.append(TO_THE_END)
     print(
         f"{plan.case.name}: as planned, cost {planned.cost:.6g} in {planned.seconds:.1f} s\n\n"

@@ -88,8 +88,6 @@ class CaseBench:
         Of all structures with objectives, together.
     shortcuts : tuple of str
         What ours did to be fast.
-    not_to_the_end : str
-        Why there is no run to the end; empty where there is one.
     runs : tuple of Run
     """
 
@@ -101,7 +99,6 @@ class CaseBench:
     objectives: int
     voxels: int
     shortcuts: tuple[str, ...]
-    not_to_the_end: str
     runs: tuple[Run, ...]
 
 
@@ -110,7 +107,6 @@ def bench_optimizer(
     protocol_name: str,
     cache_dir: Path | None,
     observer: Observer,
-    quadratic: bool = False,
 ) -> CaseBench:
     """Optimize the first plan of a case with every optimizer there is.
 
@@ -121,14 +117,12 @@ def bench_optimizer(
     cache_dir : Path, optional
         Where influence matrices are kept.
     observer : Observer
-    quadratic : bool
-        Whether objectives are left out with which ours cannot go to the end.
     """
     case, binding = bind(load_case(case_name, observer.progress), load_protocol(protocol_name))
     request = PlanRequest(case_name, protocol_name, Path(), cache_dir=cache_dir)
     influence = influence_for(case, binding, request, observer)
-    problem = first_plan_problem(case, binding.protocol, influence, quadratic)
-    runs, shortcuts, not_to_the_end = bench_runs(
+    problem = first_plan_problem(case, binding.protocol, influence)
+    runs, shortcuts = bench_runs(
         problem, lambda name: observer.note(f"{case.name}: {name}")
     )
     return CaseBench(
@@ -140,34 +134,29 @@ def bench_optimizer(
         len(problem.objectives),
         int(sum(np.count_nonzero(region.values) for region in problem.regions.values())),
         shortcuts,
-        not_to_the_end,
         runs,
     )
 
 
 def bench_runs(
     problem: BenchProblem, announce: Callable[[str], None]
-) -> tuple[tuple[Run, ...], tuple[str, ...], str]:
+) -> tuple[tuple[Run, ...], tuple[str, ...]]:
     """Every optimizer on one problem, each announced by its name.
 
     Returns
     -------
-    tuple of Run, tuple of str, str
-        The runs, our shortcuts, and why there is no run to the end.
+    tuple of Run, tuple of str
+        The runs and our shortcuts.
     """
     _warm_up(problem)
     announce("radplan")
     ours, shortcuts = _our_run("radplan", problem, DESCENT)
-    runs, not_to_the_end = [ours], ""
-    if problem.not_quadratic:
-        not_to_the_end = f"{', '.join(problem.not_quadratic)}: not quadratic"
-    else:
-        announce("radplan, to the end")
-        runs.append(_our_run("radplan, to the end", problem, TO_THE_END)[0])
+    announce("radplan, to the end")
+    runs = [ours, _our_run("radplan, to the end", problem, TO_THE_END)[0]]
     for solver in peer_solvers():
         announce(f"pyRadPlan, {solver}")
         runs.append(_against(_peer_run(problem, solver), ours))
-    return tuple(runs), shortcuts, not_to_the_end
+    return tuple(runs), shortcuts
 
 
 def _warm_up(problem: BenchProblem) -> None:

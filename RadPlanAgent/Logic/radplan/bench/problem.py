@@ -14,7 +14,6 @@ from ..geometry import Occupancy
 from ..influence.matrix import InfluenceMatrix
 from ..influence.pyradplan_optimizer import FUNCTIONS
 from ..optimize import FluenceProblem, Objective, StructureIndex
-from ..optimize.interior_point import is_quadratic
 from ..protocol import Protocol
 
 
@@ -46,11 +45,6 @@ class BenchProblem:
         matrix = self.influence.matrix
         return matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
 
-    @property
-    def not_quadratic(self) -> tuple[str, ...]:
-        """Functions of objectives with which the interior point method cannot go to the end."""
-        return tuple(dict.fromkeys(o.function for o in self.objectives if not is_quadratic(o)))
-
     def cost(self, fluence: np.ndarray) -> float:
         """Cost on all voxels, in double precision: one judge for all optimizers."""
         return self._judge.exact_cost(self.objectives, fluence).value
@@ -64,7 +58,7 @@ class BenchProblem:
 
 
 def first_plan_problem(
-    case: Case, protocol: Protocol, influence: InfluenceMatrix, quadratic: bool = False
+    case: Case, protocol: Protocol, influence: InfluenceMatrix
 ) -> BenchProblem:
     """The objectives with which planning starts, those that pyRadPlan lacks left out.
 
@@ -74,14 +68,12 @@ def first_plan_problem(
     protocol : Protocol
         In the case's names.
     influence : InfluenceMatrix
-    quadratic : bool
-        Whether those are left out as well that are not quadratic.
     """
     structures = make_planning_structures(case, protocol, influence.grid)
     objectives = [
         o
         for o in initial_objectives(case, protocol, structures)
-        if o.function in FUNCTIONS and (is_quadratic(o) or not quadratic)
+        if o.function in FUNCTIONS
     ]
     regions = {
         name: Occupancy.from_array(influence.grid, structures.occupancies[name].mask())

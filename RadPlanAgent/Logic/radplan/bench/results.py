@@ -47,11 +47,6 @@ def optimizer_table(benches: Sequence[CaseBench]) -> str:
                 _unless_none(run.processor_ratio, ".0f"),
             )
             lines.append(f"| {' | '.join(cells)} |")
-        if bench.not_to_the_end:
-            lines.append(
-                f"| {bench.case} | radplan, to the end | none ({bench.not_to_the_end}) "
-                "| | | | | | | | | |"
-            )
     return "\n".join(lines)
 
 

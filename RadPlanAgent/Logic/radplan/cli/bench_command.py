@@ -32,11 +32,6 @@ def add_bench(command: AddCommand) -> None:
         help=f"case and protocol; may be repeated (default: {' '.join(BENCH_CASES)}; of scaling "
         "the first)",
     )
-    bench.add_argument(
-        "--quadratic",
-        action="store_true",
-        help="optimize: leave out objectives with which ours cannot converge to the end (DVH)",
-    )
     bench.add_argument("--out", type=Path, metavar="DIR", help="bench.json and plots to write")
     bench.add_argument("--cache", type=Path, metavar="DIR", help="folder of influence matrices")
 
@@ -61,9 +56,7 @@ def _bench_optimize(options: argparse.Namespace, cases: Sequence[tuple[str, str]
     benches = []
     with Console() as console:
         for case, protocol in cases:
-            benches.append(
-                bench_optimizer(case, protocol, options.cache, console, options.quadratic)
-            )
+            benches.append(bench_optimizer(case, protocol, options.cache, console))
             if options.out:
                 write_optimizer_bench(options.out, benches)
     print(optimizer_table(benches))

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from ..errors import CancelledError
 from ..progress import CancelRequested, ProgressReport, never, silent
-from .interior_point import minimize_to_the_end, require_quadratic
+from .interior_point import minimize_to_the_end, require_known
 from .problem import FluenceProblem
 from .threads import single_blas_thread
 from .verify import projected_gradient_norm
@@ -45,7 +45,8 @@ class SolverSettings:
         poor start and slower from a good one.
     small_gradient : float, optional
         Go on, with an interior point method, until the projected gradient has fallen to this
-        share of that at the start. For objectives that are convex and quadratic only.
+        share of that at the start. For those objectives only that this method knows
+        (`interior_point.is_known`).
     """
 
     max_iterations: int = 300
@@ -133,7 +134,7 @@ def optimize_fluence(
     """
     settings = settings or SolverSettings()
     if settings.small_gradient is not None:
-        require_quadratic(problem)
+        require_known(problem)
     began, evaluations_before = time.perf_counter(), problem.evaluations
     descent = _Descent(problem, start, settings, progress, cancel_requested)
     with single_blas_thread():

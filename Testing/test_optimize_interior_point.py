@@ -193,6 +193,11 @@ def test_few_rows_stand_for_many():
     np.testing.assert_array_equal(interior_point._thinned(curvature, 20_050), curvature)
 
 
+def test_rows_beside_which_others_vanish_stay():
+    curvature = np.concatenate([np.ones(10), np.full(90, 1e-30)])
+    np.testing.assert_array_equal(interior_point._thinned(curvature, 10)[:10], 1)
+
+
 @pytest.mark.parametrize("rows", [10, 60])
 def test_equal_curvatures_are_thinned_evenly(rows):
     thin = interior_point._thinned(np.full(600, 0.5), rows)

@@ -362,7 +362,7 @@ def _thinned(curvature: np.ndarray, most: int) -> np.ndarray:
     rest = curvature.sum() - np.cumsum(highest_first)
     with np.errstate(divide="ignore", invalid="ignore"):
         needed = np.arange(1, curvature.size + 1) + rest / highest_first
-    kept = int(np.argmax(~(needed <= most)))
+    kept = min(int(np.argmax(~(needed <= most))), most - 1)
     level = (rest[kept - 1] if kept else curvature.sum()) / (most - kept)
     collected = np.cumsum(np.where(curvature < level, curvature, 0.0)) / level
     is_next = np.diff(np.floor(collected), prepend=0.0) > 0

@@ -213,6 +213,7 @@ def test_same_process_shares_one_case_that_nobody_can_change(phantom: tuple[str,
         case.structures[-1].occupancy.values[0, 0, 0] = 0
 
 
+@pytest.mark.slow
 def test_building_again_gives_the_same_case() -> None:
     first, again = make_phantom("prostate"), PHANTOMS["prostate"]()
     assert first is not again

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .agent.llm import ModelSettings, ServerError, open_model
 from .agent.llm.check import check
 from .agent.llm.client import list_models
@@ -20,7 +22,8 @@ def check_model(settings: ModelSettings, cancel_requested: CancelRequested) -> t
         Whether that is enough to plan with these settings.
     """
     try:
-        abilities = check(open_model(settings), cancel_requested)
+        # Asked once: a person waits, and can ask again.
+        abilities = check(open_model(replace(settings, retries=0)), cancel_requested)
     except ServerError as error:
         raise InputError(str(error)) from None
     enough = abilities.chat and (settings.vision != "yes" or bool(abilities.vision))

@@ -65,6 +65,7 @@ class PlanSection:
         self._on_show, self._on_compare = on_show, on_compare
         self._on_slide, self._on_release, self._on_edit = on_slide, on_release, on_edit
         self.edits = ObjectiveEdits()
+        self._ids: list[str] = []
         self._constraints: dict[str, Mapping] = {}
         self._steps: Sequence[Mapping] = ()
         self._current: int | None = None
@@ -181,21 +182,29 @@ class PlanSection:
         rows = (*objectives, *bounds)
         if rows != self.edits.objectives:
             self.edits = ObjectiveEdits(rows)
+            show_note(self.ui.objectivesNote, "")
         self._constraints = {b.id: row for b, row in zip(bounds, constraints, strict=True)}
         self._structures, self._editable = tuple(structures), editable
         self._fill_objectives()
 
     def discard_edits(self) -> None:
         """Back to what the plan was made with."""
-        self.edits = ObjectiveEdits(self.edits.objectives)
+        self._edit(ObjectiveEdits(self.edits.objectives))
+
+    def _edit(self, edits: ObjectiveEdits, problem: str = "") -> None:
+        """Show what is wanted now, and what was wrong with what was asked last."""
+        self.edits = edits
         self._fill_objectives()
         self._on_edit()
+        show_note(self.ui.objectivesNote, problem)
 
     def _fill_objectives(self) -> None:
         table, edits = self.ui.objectivesTable, self.edits
         before = selected_row(table)
+        selected = self._ids[before] if before is not None else None
         table.blockSignals(True)
         rows = edits.rows
+        self._ids = [row.id for row in rows]
         table.setRowCount(len(rows))
         for i, objective in enumerate(rows):
             new = objective in edits.added
@@ -216,9 +225,11 @@ class PlanSection:
                     color=AMBER if changed and not gone else color,
                     tip=_("was {value:.4g}").format(value=was) if changed else tip,
                 )  # fmt: skip
+        if selected in self._ids:
+            choose_row(table, self._ids.index(selected))
+        elif before is not None:  # another objective has come to its place: not to be removed
+            table.clearSelection()
         table.blockSignals(False)
-        if before is not None and before < len(rows):
-            choose_row(table, before)
 
     def _told(self, row: Row) -> tuple[str, str, str]:
         """Function, background and tooltip of an objective or constraint."""
@@ -234,31 +245,25 @@ class PlanSection:
     def _objective_edited(self, row: int, column: int) -> None:
         objective, name = self.edits.rows[row], FIELDS[column - 2]
         text = self.ui.objectivesTable.item(row, column).text().replace(",", ".")
-        problem = ""
+        edits, problem = self.edits, ""
         try:
             if text != f"{getattr(objective, name):.4g}":
-                self.edits = self.edits.edited(objective.id, name, float(text))
+                edits = edits.edited(objective.id, name, float(text))
         except InputError as error:
             problem = str(error)
         except ValueError:
             problem = _("{text!r} is not a number").format(text=text)
-        self._fill_objectives()
-        self._on_edit()
-        show_note(self.ui.objectivesNote, problem)
+        self._edit(edits, problem)
 
     def _add_objective(self) -> None:
         objective = ask_for_objective(self.ui.objectivesTable, self._structures)
         if objective is not None:
-            self.edits = self.edits.with_added(objective)
-            self._fill_objectives()
-            self._on_edit()
+            self._edit(self.edits.with_added(objective))
 
     def _remove_objective(self) -> None:
         row = selected_row(self.ui.objectivesTable)
         if row is not None:
-            self.edits = self.edits.without(self.edits.rows[row].id)
-            self._fill_objectives()
-            self._on_edit()
+            self._edit(self.edits.without(self._ids[row]))
 
     # Sliders
 

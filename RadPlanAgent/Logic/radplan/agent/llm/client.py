@@ -128,7 +128,8 @@ class ServerModel:
     async def _list_models(self) -> tuple[str, ...]:
         async with self._client() as client:
             try:
-                return _model_names(await self._with_retries(client.models.with_raw_response.list))
+                # Once: a person waits, and can ask again.
+                return _model_names(await self._sent(client.models.with_raw_response.list))
             except Refusal as refusal:
                 raise ServerError(explain(refusal, self.settings, self._key, None)) from None
 
@@ -187,15 +188,15 @@ class ServerModel:
         raise Refusal(200, "its answer is no chat completion")
 
     async def _with_retries(
-        self, send: Callable[[], Awaitable[Any]], question: Question | None = None
+        self, send: Callable[[], Awaitable[Any]], question: Question
     ) -> dict[str, Any]:
         """Send a request, again after a pause if that may help.
 
         Parameters
         ----------
         send : callable
-        question : Question, optional
-            A refusal of one of its parts is not sent again.
+        question : Question
+            What is sent; after a refusal of one of its parts it is not sent again.
 
         Returns
         -------
@@ -211,7 +212,7 @@ class ServerModel:
             try:
                 return await self._sent(send)
             except Refusal as refusal:
-                leave_out = question is not None and refusal.part(question)
+                leave_out = refusal.part(question)
                 wait_s = pause_s if refusal.retry_after_s is None else refusal.retry_after_s
                 too_long = wait_s > self.settings.timeout_s
                 if not left or not refusal.may_pass or leave_out or too_long:

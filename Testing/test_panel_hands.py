@@ -310,8 +310,58 @@ def test_what_is_no_number_is_refused_and_edits_can_be_discarded(planned):
     table.item(0, column).setText(str(float(was) + 1))
     planned.spin()
     assert planned.panel.plan.edits.count == 1
+    table.item(0, column).setText("more")
+    planned.spin()
+    assert "more" in planned.ui.objectivesNote.text
     planned.press("discardEditsButton")
     assert table.item(0, column).text() == was and not planned.panel.plan.edits.count
+    assert not planned.ui.objectivesNote.text and not planned.ui.objectivesNote.visible
+
+
+def test_what_is_selected_is_an_objective_and_no_row(planned):
+    """What takes the place of the selected one is not removed in its stead."""
+    table, removal = planned.ui.objectivesTable, planned.ui.removeObjectiveButton
+    before = table.rowCount
+
+    def add(structure: str, function: str) -> None:
+        def fill(dialog):
+            choices = the(dialog, "QComboBox"), the(dialog, "QComboBox", 1)
+            choices[0].setCurrentIndex(choices[0].findText(structure))
+            choices[1].setCurrentIndex(choices[1].findData(function))
+            the(dialog, "QDoubleSpinBox").setValue(38.5)
+            press(dialog, "Ok")
+
+        with Answer(fill):
+            planned.ui.addObjectiveButton.click()
+        planned.spin()
+
+    def selected() -> list[str]:
+        rows = table.selectionModel().selectedRows()
+        return [table.item(index.row(), 1).text() for index in rows]
+
+    add("Cord", "constraint max_dose")
+    add("Gland", "constraint mean_dose")
+    table.item(before, 2).setText("none")
+    planned.spin()
+    assert "none" in planned.ui.objectivesNote.text
+    table.selectRow(before)
+    planned.spin()
+    planned.press("removeObjectiveButton")
+    assert table.rowCount == before + 1 and not selected() and not removal.enabled
+    assert not planned.ui.objectivesNote.text
+    planned.press("optimizeButton")
+    table.selectRow(before)
+    planned.spin()
+    add("Gland", "soft_maximum")
+    planned.press("optimizeButton")  # objectives are listed before constraints
+    assert table.item(before, 1).text() == "soft maximum"
+    assert selected() == ["constraint mean ≤"]
+    planned.press("removeObjectiveButton")
+    table.selectRow(before)
+    planned.spin()
+    planned.press("removeObjectiveButton")
+    planned.press("optimizeButton")
+    assert table.rowCount == before and not selected()
 
 
 def test_steps_are_compared_from_the_menu(planned):

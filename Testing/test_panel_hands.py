@@ -293,6 +293,21 @@ def test_a_constraint_is_set_in_the_dialog_kept_and_lifted_again(planned):
     assert run.session.steps[run.session.current]["constraints"] == []
 
 
+def test_a_constraint_that_cannot_be_is_refused(planned):
+    before = planned.ui.objectivesTable.rowCount
+
+    def fill(dialog):
+        function = the(dialog, "QComboBox", 1)
+        function.setCurrentIndex(function.findData("constraint mean_dose"))
+        the(dialog, "QDoubleSpinBox").setValue(0.0)
+        press(dialog, "Ok")
+
+    with Answer(fill) as answer:  # it closes the box that tells, too
+        planned.ui.addObjectiveButton.click()
+    planned.spin()
+    assert answer.given and planned.ui.objectivesTable.rowCount == before
+
+
 def test_no_objective_when_the_dialog_is_left(planned):
     with Answer(lambda dialog: press(dialog, "Cancel")) as answer:
         planned.ui.addObjectiveButton.click()
@@ -344,6 +359,13 @@ def test_what_is_selected_is_an_objective_and_no_row(planned):
     table.item(before, 2).setText("none")
     planned.spin()
     assert "none" in planned.ui.objectivesNote.text
+    table.item(before, 2).setText("36,5")
+    planned.spin()
+    assert planned.panel.plan.edits.added[0].dose_gy == 36.5
+    table.item(before, 2).setText("0")
+    planned.spin()
+    assert "positive" in planned.ui.objectivesNote.text
+    assert table.item(before, 2).text() == "36.5"
     table.selectRow(before)
     planned.spin()
     planned.press("removeObjectiveButton")

@@ -284,7 +284,11 @@ def test_a_constraint_is_set_in_the_dialog_kept_and_lifted_again(planned):
     assert "not held to constraints:\nCord: max ≤ 37 Gy: " in planned.ui.previewNote.text
     planned.panel.plan.slider("Gland").setValue(0)
     planned.panel.sliderPreview.end()
+    green = table.item(before, 1).background().color().name()
     table.item(before, 2).setText("36")
+    edited = table.item(before, 1)
+    assert edited.toolTip() == "Cord: max ≤ 36 Gy", "37 Gy were kept, of 36 nothing is known"
+    assert edited.background().color().name() != green
     table.selectRow(before)
     planned.spin()
     planned.press("removeObjectiveButton")

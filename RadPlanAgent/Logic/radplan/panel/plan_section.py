@@ -238,7 +238,7 @@ class PlanSection:
             return " ".join(_FUNCTION_WORDS.get(w, w) for w in words), "", row.id
         function = constraint_words(row.kind)
         outcome = self._constraints.get(row.id)
-        if outcome is None:
+        if outcome is None or row.id in self.edits.changed:  # what became of another level
             return function, "", row.describe()
         return function, GREEN if outcome["kept"] else RED, outcome["text"]
 

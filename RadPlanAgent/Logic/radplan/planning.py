@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from . import __version__
 from .agent.actions import (
-    LARGEST_DOSE_SHARE,
     Action,
     action_from_dict,
     action_to_dict,
     constraints_after,
+    largest_dose_gy_of,
 )
 from .agent.unmet import unmet_goals
 from .beams import Beam
@@ -265,7 +265,7 @@ def repeat(
 
 def _check_first_actions(actions: tuple[Action, ...], case: Case, binding: Binding) -> None:
     """Refuse constraints that the first plan cannot have, before anything long begins."""
-    largest_gy = LARGEST_DOSE_SHARE * binding.protocol.highest.dose_gy
+    largest_gy = largest_dose_gy_of(binding.protocol)
     constraints_after((), actions, structures=case.names, largest_dose_gy=largest_gy)
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .agent.actions import (
-    LARGEST_DOSE_SHARE,
     Action,
     action_to_dict,
     apply_actions,
     constraints_after,
+    largest_dose_gy_of,
 )
 from .agent.helpers import make_planning_structures, planned_organs
 from .agent.initial import initial_objectives
@@ -401,7 +401,7 @@ class PlanningSession:
     ) -> _Change:
         bounds = {
             "structures": self._index.names,
-            "largest_dose_gy": LARGEST_DOSE_SHARE * self.protocol.highest.dose_gy,
+            "largest_dose_gy": largest_dose_gy_of(self.protocol),
         }
         objectives, texts = apply_actions(objectives, proposal.actions, **bounds)
         constraints = constraints_after(constraints, proposal.actions, **bounds)

@@ -11,7 +11,6 @@ from ..case import StructureType
 from ..errors import InputError
 from ..optimize import Objective
 from .actions import (
-    LARGEST_DOSE_SHARE,
     LARGEST_WEIGHT_FACTOR,
     Action,
     AddObjective,
@@ -19,6 +18,7 @@ from .actions import (
     ChangeWeight,
     apply_actions,
     find_objective,
+    largest_dose_gy_of,
     with_own_ids,
 )
 from .initial import UNDERDOSE_WEIGHT
@@ -78,7 +78,7 @@ def _after(actions: Sequence[Action], view: View) -> tuple[Objective, ...]:
         before,
         with_own_ids(actions, {o.id for o in before}),
         structures=view.structures,
-        largest_dose_gy=LARGEST_DOSE_SHARE * view.protocol.highest.dose_gy,
+        largest_dose_gy=largest_dose_gy_of(view.protocol),
     )
     return after
 
@@ -110,7 +110,7 @@ def _level_range(old: Objective, view: View) -> str:
         if old.function not in _RAISES_DOSE or holds_primary:
             lowest = min(view.protocol.prescription_gy[structure], old.dose_gy)
     low = max(lowest, old.dose_gy - largest)
-    high = min(LARGEST_DOSE_SHARE * view.protocol.highest.dose_gy, old.dose_gy + largest)
+    high = min(largest_dose_gy_of(view.protocol), old.dose_gy + largest)
     return f": from {low:g} to {high:g} Gy"
 
 

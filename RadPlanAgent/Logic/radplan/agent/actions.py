@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..optimize import Constraint, Objective
+from ..protocol import Protocol
 
 #: Objective weights stay within these.
 WEIGHT_BOUNDS = (1e-3, 1e6)
@@ -101,6 +102,11 @@ Action = ObjectiveAction | ConstraintAction
 ACTION_TYPES: dict[str, type] = {t.kind: t for t in get_args(Action)}
 
 
+def largest_dose_gy_of(protocol: Protocol) -> float:
+    """The highest dose level that an objective or a constraint may have."""
+    return LARGEST_DOSE_SHARE * protocol.highest.dose_gy
+
+
 def action_to_dict(action: Action) -> dict:
     """Plain values for JSON."""
     return asdict(action)
@@ -139,11 +145,7 @@ def with_own_ids(actions: Sequence[Action], taken: Iterable[str]) -> tuple[Actio
     result = []
     for action in actions:
         if isinstance(action, AddObjective):
-            base, number = action.objective.id, 1
-            while action.objective.id in taken:
-                number += 1
-                objective = replace(action.objective, id=f"{base}#{number}")
-                action = replace(action, objective=objective)
+            action = replace(action, objective=action.objective.with_free_id(taken))
             taken.add(action.objective.id)
         result.append(action)
     return tuple(result)

@@ -7,7 +7,7 @@ from math import inf
 from ..case import Case, StructureType
 from ..optimize import Objective
 from ..protocol import ClinicalGoal, Protocol
-from .actions import LARGEST_DOSE_SHARE
+from .actions import largest_dose_gy_of
 from .helpers import PlanningStructures, core_name, shell_name
 from .quality import BODY_MAXIMUM, is_maximum
 
@@ -39,13 +39,13 @@ def initial_objectives(
     its part outside the targets, by which it is later pushed down; normal tissue is held by rings.
     """
     present = structures.occupancies
-    highest = protocol.highest.dose_gy
+    highest, largest_gy = protocol.highest.dose_gy, largest_dose_gy_of(protocol)
     objectives = target_objectives(protocol, structures)
     targets = set(protocol.targets)
     for goal in protocol.goals:
         if goal.structure in present and goal.structure not in targets and goal.op == "<=":
             objective = organ_objective(goal, structures, highest)
-            if objective is not None and (objective.dose_gy or 0) > LARGEST_DOSE_SHARE * highest:
+            if objective is not None and (objective.dose_gy or 0) > largest_gy:
                 continue  # no plan comes near it
             if objective is not None and all(o.id != objective.id for o in objectives):
                 objectives.append(objective)

@@ -141,7 +141,7 @@ def minimize_to_the_end(
     place of the rows that the problem has taken.
     """
     problem.release_rows()
-    fluence, iterations, status = start, 0, "iteration limit"
+    fluence, iterations = start, 0
     for _ in range(MOST_CHOICES):
         terms = _Terms(problem, fluence)
         fluence, more, status = _minimize(

@@ -11,8 +11,8 @@ that fall off with the distance from a target (`fall_off.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 
 import numpy as np
@@ -86,6 +86,14 @@ class Objective:
             raise InputError(f"{where}: volume_percent must lie in 0 … 100")
         if self.exponent is not None and self.exponent < 1:
             raise InputError(f"{where}: exponent must be at least 1, got {self.exponent}")
+
+    def with_free_id(self, taken: Collection[str]) -> Objective:
+        """The same, under a numbered id if its own is taken."""
+        number, new = 1, self
+        while new.id in taken:
+            number += 1
+            new = replace(self, id=f"{self.id}#{number}")
+        return new
 
     @property
     def on_fluence(self) -> bool:

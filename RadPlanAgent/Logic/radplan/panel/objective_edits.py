@@ -81,10 +81,8 @@ class ObjectiveEdits:
         if isinstance(objective, Constraint) and objective.id in {o.id for o in self.rows}:
             kept = replace(self, removed=self.removed - {objective.id})
             return kept.edited(objective.id, "dose_gy", objective.dose_gy)
-        taken, base, number = {o.id for o in self.rows}, objective.id, 1
-        while objective.id in taken:
-            number += 1
-            objective = replace(objective, id=f"{base}#{number}")
+        if isinstance(objective, Objective):
+            objective = objective.with_free_id({o.id for o in self.rows})
         return replace(self, added=(*self.added, objective))
 
     def without(self, objective_id: str) -> ObjectiveEdits:
